@@ -1,0 +1,70 @@
+VENV ?= .venv
+PYTHON ?= python3
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+MADE := $(VENV)/.made-by-make
+QUICKSTART := $(VENV)/.quickstart-installed
+DEV := $(VENV)/.dev-installed
+# Twice quiet: some machines warn of each index that lacks a package. Errors are shown.
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
+
+.PHONY: help quickstart test test-fast check format clean
+
+help:
+	@echo "make quickstart   set up and train a small model, tracked to Aim and MLflow (minutes, most of it installing)"
+	@echo "make test         set up and run all tests"
+	@echo "make test-fast    set up and run the tests that neither train nor start servers"
+	@echo "make check        formatting, lint, types"
+	@echo "make format       format and mend what ruff can mend"
+	@echo "make clean        remove the environment that make made, and caches; runs/ stays"
+	@echo "Variables: VENV=$(VENV) PYTHON=$(PYTHON) WORKERS=$(WORKERS)"
+
+quickstart: $(QUICKSTART)
+	@echo "==> training: python -m tuning.sft_trainer configs/quickstart.json"
+	@$(BIN)/python -m tuning.sft_trainer configs/quickstart.json
+
+test: $(DEV)
+	@echo "==> all tests, $(WORKERS) workers"
+	@$(BIN)/python -m pytest -n $(WORKERS)
+
+test-fast: $(DEV)
+	@echo "==> fast tests, $(WORKERS) workers"
+	@$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+
+check: $(DEV)
+	@echo "==> ruff format --check, ruff check, pyright"
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(DEV)
+	@echo "==> ruff format, ruff check --fix"
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:
+	@if [ -f $(MADE) ]; then echo "==> removing $(VENV)"; rm -rf $(VENV); else echo "==> $(VENV) was not made by make: it stays"; fi
+	@echo "==> removing caches"
+	@rm -rf dist .pytest_cache .ruff_cache .hypothesis
+	@find tuning tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment that is there already and has pip is used as it is.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "error: Python 3.10 or newer is needed; name one with: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "error: $(PYTHON) cannot make virtual environments (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@echo "==> making the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $(MADE)
+
+$(QUICKSTART): pyproject.toml | $(BIN)/python
+	@echo "==> installing tuning[aim,mlflow] into $(VENV) (some minutes the first time)"
+	@$(PIP) --editable ".[aim,mlflow]"
+	@touch $@
+
+$(DEV): pyproject.toml | $(BIN)/python
+	@echo "==> installing tuning[dev] into $(VENV) (some minutes the first time)"
+	@$(PIP) --editable ".[dev]"
+	@touch $@

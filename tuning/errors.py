@@ -1,0 +1,77 @@
+"""Every error that this package raises on purpose, and the exit code that each one ends a command with.
+
+TuningError              203  a fault of ours, or of the machine
+└── UserError              1  the user's input
+    ├── ConfigError           one or more problems in the configuration, all told at once
+    ├── DataError             rows that cannot be trained on
+    └── MissingExtraError     a package that was asked for by name and is not installed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+EXIT_SUCCESS = 0
+EXIT_USER_ERROR = 1
+EXIT_PREEMPTED = 75
+EXIT_INTERNAL_ERROR = 203
+
+_LONGEST_VALUE_SHOWN = 120
+
+
+class TuningError(Exception):
+    """Base of all errors of this package."""
+
+    exit_code = EXIT_INTERNAL_ERROR
+
+
+class UserError(TuningError, ValueError):
+    """Input that the user can mend."""
+
+    exit_code = EXIT_USER_ERROR
+
+
+class DataError(UserError):
+    """Rows or files that cannot be trained on."""
+
+
+class MissingExtraError(UserError, ImportError):
+    """A package that was asked for by name and is not installed."""
+
+    def __init__(self, asked_for: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{asked_for} needs the package '{package}', which is not installed. "
+            f"Install it with: pip install 'tuning[{extra}]'"
+        )
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with the configuration: where it stands, what it is and what to do."""
+
+    path: str
+    expected: str
+    value: Any = None
+    source: str | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        got = "" if self.source is None else f"got {shown(self.value)} (from {self.source}); "
+        hint = f" {self.hint}" if self.hint else ""
+        return f"{self.path}: {got}{self.expected}.{hint}"
+
+
+class ConfigError(UserError):
+    """Every problem found in one configuration."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def shown(value: Any) -> str:
+    """Write a value for a message on one line, shortened where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE_SHOWN else f"{text[:_LONGEST_VALUE_SHOWN]}… ({len(text)} characters)"
