@@ -1,0 +1,168 @@
+"""Read a configuration from a file, the environment and the command line into one `IR`."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tuning.config.command_line import Override, parse_command_line, parse_value
+from tuning.config.ir import IR, merge_patch, nested
+from tuning.config.names import RETIRED, Setting, known_names, path_of, settings
+from tuning.config.strict_yaml import load_yaml
+from tuning.errors import Problem
+from tuning.registry import did_you_mean
+
+CONFIG_PATH_VARIABLE = "SFT_TRAINER_CONFIG_JSON_PATH"
+CONFIG_TEXT_VARIABLE = "SFT_TRAINER_CONFIG_JSON_ENV_VAR"
+
+
+@dataclass
+class Loaded:
+    """A document under construction: what was read, and everything that is wrong with it so far."""
+
+    ir: IR = field(default_factory=IR)
+    problems: list[Problem] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+    def add(self, found: Iterable[Setting], source: str) -> None:
+        """Merge settings of one source; a key written twice in it is a problem, an earlier source is replaced."""
+        values: dict[str, Any] = {}
+        undecided: list[str] = []
+        written_as: dict[str, str] = {}
+        for setting in found:
+            if setting.path is None:
+                self._unknown(setting, source)
+            elif setting.path in written_as:
+                self._twice(setting, written_as[setting.path], source)
+            else:
+                written_as[setting.path] = setting.written
+                if setting.value is None:
+                    undecided.append(setting.path)
+                else:
+                    values = merge_patch(values, nested(setting.path, setting.value))
+        for path in undecided:
+            if self.ir.get(path) is not None:
+                self.ir = self.ir.merge(nested(path, None), source)
+        self.ir = self.ir.merge(values, source)
+
+    def _unknown(self, setting: Setting, source: str) -> None:
+        name = setting.written.rpartition(".")[2]
+        if name in RETIRED:
+            self.notices.append(f"{setting.written} (from {source}) changes nothing: {RETIRED[name]}")
+            return
+        hint = did_you_mean(name, known_names()) if name not in known_names() else "It belongs to another section."
+        hint = hint if hint.startswith(("Did", "It")) else "See --help for every name."
+        self.problems.append(Problem(setting.written, "there is no such field", setting.value, source, hint))
+
+    def _twice(self, setting: Setting, first: str, source: str) -> None:
+        again = f"'{first}'" if first != setting.written else "itself"
+        self.problems.append(
+            Problem(setting.written, f"the field was already given as {again}; give it once", setting.value, source)
+        )
+
+
+def load_ir(argv: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> Loaded:
+    """Read the configuration that a command line and an environment describe.
+
+    A file named on the command line replaces the one from the environment; `key=value` overrides win over both.
+    """
+    environ = os.environ if environ is None else environ
+    command_line = parse_command_line(argv)
+    loaded = Loaded(problems=list(command_line.problems))
+    if command_line.config_path is not None:
+        load_file(loaded, command_line.config_path, f"file {command_line.config_path}")
+    elif environ.get(CONFIG_PATH_VARIABLE):
+        load_file(loaded, environ[CONFIG_PATH_VARIABLE], f"environment {CONFIG_PATH_VARIABLE}")
+    elif environ.get(CONFIG_TEXT_VARIABLE):
+        _load_base64(loaded, environ[CONFIG_TEXT_VARIABLE])
+    loaded.add(_override_settings(command_line.overrides), "command line")
+    return loaded
+
+
+def load_mapping(document: Mapping[str, Any], source: str = "argument") -> Loaded:
+    """Read a configuration that is a mapping already, as a library call gives it."""
+    loaded = Loaded()
+    loaded.add(settings(document), source)
+    return loaded
+
+
+def load_file(loaded: Loaded, path: str, source: str) -> None:
+    """Add the settings of a JSON or YAML file; the ending of its name says which."""
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        loaded.problems.append(Problem(path, f"the file is not UTF-8 (byte {error.start}); save it as UTF-8"))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        loaded.problems.append(Problem(path, f"cannot read the configuration file: {reason}", path, source))
+    else:
+        parse = load_yaml if path.endswith((".yaml", ".yml")) else _load_json
+        _add_document(loaded, parse, text, source)
+
+
+def _load_base64(loaded: Loaded, encoded: str) -> None:
+    source = f"environment {CONFIG_TEXT_VARIABLE}"
+    try:
+        text = base64.b64decode(encoded, validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):
+        loaded.problems.append(
+            Problem(CONFIG_TEXT_VARIABLE, "expected base64 of a JSON document (a pickle is never read)")
+        )
+    else:
+        _add_document(loaded, _load_json, text, source)
+
+
+def _add_document(loaded: Loaded, parse: Any, text: str, source: str) -> None:
+    try:
+        document, problems = parse(text)
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        message = " ".join(str(error).split()) or "nested too deeply"
+        loaded.problems.append(Problem(source, f"the document cannot be read: {message}"))
+        return
+    loaded.problems += [Problem(problem.path, problem.expected, problem.value, source) for problem in problems]
+    if not isinstance(document, dict):
+        loaded.problems.append(Problem(source, "expected an object of field names and values", document, source))
+    else:
+        loaded.add(settings(_values_of_a_run(document)), source)
+
+
+def _values_of_a_run(document: dict[str, Any]) -> dict[str, Any]:
+    """Take the values of a `config.json` that a run has written: it holds their sources beside them."""
+    written_by_a_run = document.keys() == {"values", "sources"} and isinstance(document["values"], dict)
+    return document["values"] if written_by_a_run else document
+
+
+def _load_json(text: str) -> tuple[Any, list[Problem]]:
+    """Read JSON; a duplicate key, NaN and Infinity are problems, told together with all others."""
+    problems: list[Problem] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in seen:
+                problems.append(Problem(key, "the key stands twice in one object; keep one", value))
+            seen[key] = value
+        return seen
+
+    def refuse(constant: str) -> None:
+        problems.append(Problem(constant, "JSON has no such number; give a finite one", constant))
+
+    return json.loads(text, object_pairs_hook=unique, parse_constant=refuse), problems
+
+
+def _override_settings(overrides: Iterable[Override]) -> list[Setting]:
+    """Resolve overrides; of one key given twice on a command line the last wins, as everywhere."""
+    found: dict[str, Setting] = {}
+    for override in overrides:
+        value = parse_value(override.text, path_of(override.key))
+        for setting in settings({override.key: value}):
+            found[setting.path or setting.written] = setting
+    return list(found.values())

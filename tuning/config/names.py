@@ -1,0 +1,119 @@
+"""Every spelling that a configuration key may have, and the place in the document that it stands for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tuning.config.schema import TuningConfig, sections
+
+
+@dataclass(frozen=True)
+class Alias:
+    """Another name of a field, with the change of value that it needs, if any."""
+
+    name: str
+    convert: Callable[[Any], Any] = lambda value: value
+
+
+def _ratio(value: Any) -> Any:
+    """Read a ratio as `warmup_steps` below 1, which transformers 5 takes as a share of all steps."""
+    try:
+        return value if 0 <= float(value) < 1 else f"{value} (as a ratio, 0 to 1)"
+    except (TypeError, ValueError):
+        return value
+
+
+def _by_length(value: Any) -> Any:
+    return {"true": "group_by_length", "false": None}.get(str(value).lower(), value)
+
+
+ALIASES: dict[str, Alias] = {
+    "eval_dataset_path": Alias("validation_data_path"),
+    "evaluation_strategy": Alias("eval_strategy"),
+    "exp_metadata": Alias("metadata"),
+    "group_by_length": Alias("train_sampling_strategy", _by_length),
+    "lora_r": Alias("r"),
+    "lora_target_modules": Alias("target_modules"),
+    "max_seq_length": Alias("max_length"),
+    "no_cuda": Alias("use_cpu"),
+    "report_to": Alias("trackers"),
+    "torch_dtype": Alias("dtype"),
+    "tracker": Alias("trackers"),
+    "warmup_ratio": Alias("warmup_steps", _ratio),
+}
+"""Names that fms-hf-tuning and older Hugging Face releases use for fields of ours."""
+
+RETIRED: dict[str, str] = {
+    "fp16_opt_level": "apex is gone from transformers 5",
+    "half_precision_backend": "transformers 5 has one backend",
+    "include_tokens_per_second": "tokens per second are always tracked",
+    "logging_dir": "trackers choose their own folders; see tracking",
+    "overwrite_output_dir": "a run goes on from its newest checkpoint; resume_from_checkpoint=false starts anew",
+    "project": "the tracking section names the project; see experiment",
+    "save_safetensors": "weights are always saved as safetensors",
+    "use_legacy_prediction_loop": "it is gone from transformers 5",
+    "use_mps_device": "the device is found by itself",
+}
+"""Names that old configurations may hold and that change nothing today, with the reason."""
+
+
+@functools.cache
+def field_paths() -> Mapping[str, str]:
+    """Map every flat field name to its path: `learning_rate` to `training.learning_rate`."""
+    paths = {name: f"{section}.{name}" for section, kind in sections().items() for name in kind.model_fields}
+    return paths | {name: name for name in TuningConfig.model_fields if name not in sections()}
+
+
+def known_names() -> list[str]:
+    """List every spelling that is understood, for suggestions."""
+    return [*field_paths(), *ALIASES, *sections()]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key as it was written, the path that it stands for (None: unknown) and its value."""
+
+    written: str
+    path: str | None
+    value: Any
+
+
+def settings(document: Mapping[str, Any], prefix: str = "") -> Iterator[Setting]:
+    """Resolve the keys of a document, flat or in sections, to the paths of fields."""
+    for key, value in document.items():
+        written = f"{prefix}{key}"
+        if not prefix and key in sections() and isinstance(value, Mapping):
+            yield from settings(value, f"{key}.")
+        elif not prefix and isinstance(key, str) and "." in key:
+            yield dotted(key, value)
+        else:
+            yield _setting(written, str(key), value, prefix.rstrip("."))
+
+
+def path_of(key: str) -> str | None:
+    """Return the path that a key stands for, in any of its spellings, or None where it is unknown."""
+    return next(iter(settings({key: None}))).path
+
+
+def dotted(key: str, value: Any) -> Setting:
+    """Resolve `section.field`, `field.inner` or `section.field.inner` as written on a command line."""
+    head, _, rest = key.partition(".")
+    if head not in sections():
+        found = _setting(key, head, value, "")
+        return Setting(key, found.path and f"{found.path}.{rest}", value)
+    name, _, inner = rest.partition(".")
+    found = _setting(key, name, value, head)
+    return Setting(key, f"{found.path}.{inner}" if found.path and inner else found.path, found.value)
+
+
+def _setting(written: str, name: str, value: Any, section: str) -> Setting:
+    alias = ALIASES.get(name)
+    if alias is not None:
+        name, value = alias.name, alias.convert(value)
+    path = field_paths().get(name)
+    if path is not None and section and not path.startswith(f"{section}."):
+        path = None
+    return Setting(written, path, value)
