@@ -1,0 +1,157 @@
+"""The run's own record: one JSON object per line, appended and never changed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+logger = logging.getLogger(__name__)
+
+Record = dict[str, Any]
+_CHUNK_BYTES = 1 << 18
+
+
+class EventLog:
+    """Append records to a run's log, each written to the operating system before the call returns.
+
+    A line that cannot be written (full disk) is dropped and counted, and the first one is warned of.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.dropped = 0
+        self._lock = threading.Lock()
+        self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._seq, self._torn = _end_of(path)
+
+    def append(self, kind: str, **fields: Any) -> int:
+        """Write one record and return its number."""
+        with self._lock:
+            self._seq += 1
+            record = {"seq": self._seq, "time": round(time.time(), 6), "type": kind, **fields}
+            self._write(json.dumps(record, allow_nan=False, separators=(",", ":")).encode())
+            return self._seq
+
+    def sync(self) -> None:
+        """Wait until everything written so far is on the disk."""
+        with self._lock:
+            if self._file is not None:
+                _ignore_os_error(os.fsync, self._file)
+
+    def close(self) -> None:
+        """Sync and close; a later `append` opens the log again."""
+        self.sync()
+        with self._lock:
+            if self._file is not None:
+                os.close(self._file)
+            self._file = None
+
+    def _write(self, line: bytes) -> None:
+        # The line feed in front ends a line that was cut short, so that only the cut one is lost.
+        data = (b"\n" if self._torn else b"") + line + b"\n"
+        try:
+            if self._file is None:
+                self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            written = os.write(self._file, data)
+        except OSError as error:
+            self._drop(str(error))
+            return
+        self._torn = written != len(data)
+        if self._torn:
+            self._drop("it was written in part, as on a full disk")
+
+    def _drop(self, reason: str) -> None:
+        self.dropped += 1
+        if self.dropped == 1:
+            logger.warning("A tracking record could not be written to %s and is lost: %s", self.path, reason)
+
+
+class LogReader:
+    """Read a log that may still be growing, a piece at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.num_unreadable = 0
+        self.replaced = False
+        """The file has gone or is another one now: this log ends where it was read to."""
+        self._offset = 0
+        self._inode: int | None = None
+
+    def read(self, chunk_bytes: int = _CHUNK_BYTES) -> list[Record]:
+        """Return the next complete records, or an empty list where there are none yet."""
+        lines = self._next_lines(chunk_bytes)
+        records = [_parse(line) for line in lines if line.strip()]
+        self.num_unreadable += records.count(None)
+        return [record for record in records if record is not None]
+
+    def at_end(self) -> bool:
+        """Tell whether no complete line is left to read."""
+        return not self._next_lines(_CHUNK_BYTES, consume=False)
+
+    def _next_lines(self, chunk_bytes: int, consume: bool = True) -> list[bytes]:
+        try:
+            with self.path.open("rb") as file:
+                chunk = self._next_chunk(file, chunk_bytes)
+        except OSError:
+            self.replaced = self._inode is not None
+            return []
+        complete = chunk[: chunk.rfind(b"\n") + 1]
+        if consume:
+            self._offset += len(complete)
+        return complete.splitlines()
+
+    def _next_chunk(self, file: BinaryIO, chunk_bytes: int) -> bytes:
+        inode = os.fstat(file.fileno()).st_ino
+        self.replaced = self._inode not in (None, inode)
+        if self.replaced:
+            return b""
+        self._inode = inode
+        file.seek(self._offset)
+        chunk = file.read(chunk_bytes)
+        return chunk if b"\n" in chunk else chunk + file.readline()
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Yield every readable record of a log; a line that was cut short is passed over."""
+    reader = LogReader(path)
+    while not reader.at_end():
+        yield from reader.read()
+
+
+def number_to_json(value: float) -> float | str:
+    """Write a number so that strict JSON can hold it: `"NaN"`, `"Infinity"` and `"-Infinity"` are text."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _parse(line: bytes) -> Record | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("seq"), int) else None
+
+
+def _end_of(path: Path) -> tuple[int, bool]:
+    seq, line = 0, b"\n"
+    with path.open("rb") as file:
+        for line in file:
+            record = _parse(line) if line.startswith(b'{"seq":') and line.endswith(b"\n") else None
+            seq = max(seq, record["seq"]) if record else seq
+    return seq, not line.endswith(b"\n")
+
+
+def _ignore_os_error(call: Any, *args: Any) -> None:
+    try:
+        call(*args)
+    except OSError as error:
+        logger.warning("%s: %s", call.__name__, error)

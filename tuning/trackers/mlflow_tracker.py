@@ -1,0 +1,136 @@
+"""MLflow: a local sqlite database or a tracking server."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tuning.errors import Problem
+from tuning.trackers.backend import Backend, Link, Point, RunInfo
+from tuning.trackers.params import Scalar, as_text
+
+# Source: MLflow's REST API, "Log Batch": at most 1000 metrics and 100 params in a request.
+_MOST_METRICS = 1000
+_MOST_PARAMS = 100
+_STATES = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "preempted": "KILLED"}
+_RUN_ID_TAG = "tuning.run_id"
+# MLflow's own defaults let one call to a dead server take 247 s.
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+
+class MLflowBackend(Backend):
+    """Send a run to MLflow through its client, without MLflow's active run."""
+
+    package = "mlflow"
+    extra = "mlflow"
+
+    @staticmethod
+    def problems(options: Mapping[str, Any]) -> list[Problem]:
+        """Refuse a folder as a store, which MLflow itself refuses since version 3.17."""
+        uri = str(options.get("mlflow_tracking_uri") or "sqlite:///")
+        if ("://" in uri and not uri.startswith("file:")) or uri == "databricks":
+            return []
+        expected = "expected a database such as sqlite:///mlflow.db or a server such as http://host:5000, not a folder"
+        return [Problem("tracking.mlflow_tracking_uri", expected, value=uri)]
+
+    def open(self, run: RunInfo, saved_id: str | None) -> Link:
+        """Create the run in its experiment, or go on with the run that bears our id already."""
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        from mlflow import MlflowClient
+
+        uri = str(run.options.get("mlflow_tracking_uri") or f"sqlite:///{run.folder / 'mlflow.db'}")
+        self._client = MlflowClient(uri)
+        self._nonfinite: Counter[str] = Counter()
+        experiment_id = self._experiment_id(run, uri)
+        self._ours = f"tags.`{_RUN_ID_TAG}` = '{run.run_id}'"
+        self._experiment = experiment_id
+        self._run_id = saved_id or self._found() or self._created(run)
+        self._client.update_run(self._run_id, status="RUNNING")
+        self._client.set_tag(self._run_id, "state", "running")
+        if uri.startswith("http"):
+            page = f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{self._run_id}"
+            return Link(self._run_id, page, page)
+        return Link(self._run_id, None, f"mlflow ui --backend-store-uri {uri}")
+
+    def params(self, flat: Mapping[str, Scalar]) -> None:
+        """Add params as text."""
+        from mlflow.entities import Param
+
+        params = [Param(key, as_text(value)) for key, value in flat.items()]
+        for start in range(0, len(params), _MOST_PARAMS):
+            self._log_batch(params=params[start : start + _MOST_PARAMS])
+
+    def metrics(self, batch: Sequence[Point]) -> None:
+        """Add points with the time they were recorded at; MLflow passes over those that it has."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(p.name, p.value, int(p.time * 1000), p.step) for p in batch]
+        for start in range(0, len(metrics), _MOST_METRICS):
+            self._log_batch(metrics=metrics[start : start + _MOST_METRICS])
+        self._count_infinite(batch)
+
+    def artifact(self, path: Path, name: str) -> None:
+        """Add a file, or a folder under its name."""
+        if path.is_dir():
+            self._client.log_artifacts(self._run_id, str(path), name)
+        else:
+            self._client.log_artifact(self._run_id, str(path), str(Path(name).parent) if "/" in name else None)
+
+    def close(self, status: str, error: str | None) -> None:
+        """Set MLflow's own state and, in tags, ours and the error."""
+        self._client.set_tag(self._run_id, "state", status)
+        if error:
+            self._client.set_tag(self._run_id, "error", error)
+        self._client.set_terminated(self._run_id, _STATES[status])
+        self._delete_doubles()
+
+    def _experiment_id(self, run: RunInfo, uri: str) -> str:
+        name = str(run.options.get("mlflow_experiment") or run.experiment)
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is not None:
+            return experiment.experiment_id
+        location = None
+        if uri.startswith("sqlite:////"):
+            location = (Path(uri.removeprefix("sqlite:///")).parent / "mlruns").as_uri()
+        return self._client.create_experiment(name, artifact_location=location)
+
+    def _found(self) -> str | None:
+        runs = self._client.search_runs([self._experiment], self._ours)
+        return runs[0].info.run_id if runs else None
+
+    def _created(self, run: RunInfo) -> str:
+        tags = {_RUN_ID_TAG: run.run_id, "run_dir": str(run.run_dir)}
+        return self._client.create_run(self._experiment, int(run.time * 1000), tags, run.name).info.run_id
+
+    def _delete_doubles(self) -> None:
+        """Delete the empty runs that a server made of requests which it was too slow to answer."""
+        for run in self._client.search_runs([self._experiment], self._ours):
+            if run.info.run_id != self._run_id:
+                self._client.delete_run(run.info.run_id)
+
+    def _log_batch(self, **items: Any) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.log_batch(self._run_id, **items)
+        except MlflowException as error:
+            if error.error_code == "INVALID_PARAMETER_VALUE":
+                raise ValueError(str(error)) from error
+            raise
+
+    def _count_infinite(self, batch: Sequence[Point]) -> None:
+        """Say in a tag how many values are infinite, which MLflow stores as the largest finite number."""
+        found = Counter(point.name for point in batch if math.isinf(point.value))
+        self._nonfinite.update(found)
+        for name in found:
+            self._client.set_tag(self._run_id, f"nonfinite.{name}"[:250], str(self._nonfinite[name]))

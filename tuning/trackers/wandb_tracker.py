@@ -1,0 +1,195 @@
+"""Weights & Biases: offline on this machine unless the user asks for its servers."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from tuning.errors import Problem
+from tuning.trackers.backend import Backend, Link, Point, RunInfo
+from tuning.trackers.params import Scalar, nest
+from tuning.trackers.wandb_log import TransactionLog
+
+STEP = "train/global_step"
+_MODES = ("offline", "online")
+_FLUSH_SECONDS = 15.0
+# Put into the folder of a session whose upload W&B has seen through.
+_UPLOADED = "uploaded"
+# Names that would bind this run to another one, or reach W&B past the options of the run.
+_FOREIGN = (
+    "WANDB_RUN_ID",
+    "WANDB_RESUME",
+    "WANDB_MODE",
+    "WANDB_NAME",
+    "WANDB_RUN_GROUP",
+    "WANDB_SWEEP_ID",
+    "WANDB_SERVICE",
+)
+
+
+class WandbBackend(Backend):
+    """Send a run to Weights & Biases."""
+
+    package = "wandb"
+    extra = "wandb"
+
+    @staticmethod
+    def problems(options: Mapping[str, Any]) -> list[Problem]:
+        """Refuse an unknown mode."""
+        mode = options.get("wandb_mode")
+        if mode is None or mode in _MODES:
+            return []
+        return [Problem("tracking.wandb_mode", "expected offline or online", value=mode)]
+
+    def open(self, run: RunInfo, saved_id: str | None) -> Link:
+        """Begin a session of the run; W&B puts the sessions of one id together."""
+        os.environ.update(WANDB_SILENT="true", WANDB_ERROR_REPORTING="false")
+        for name in _FOREIGN:
+            os.environ.pop(name, None)
+        import wandb
+
+        folder = Path(run.options.get("wandb_dir") or run.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        run_id = saved_id or run.run_id[:16]
+        self._is_online = run.options.get("wandb_mode") == "online"
+        self._stored = _stored_points(folder, run_id)
+        if self._is_online:
+            _upload_sessions(folder, run_id)
+        self._run = wandb.init(
+            project=str(run.options.get("wandb_project") or run.experiment),
+            entity=run.options.get("wandb_entity"),
+            name=run.name,
+            id=run_id,
+            resume="allow",
+            mode="online" if self._is_online else "offline",
+            dir=str(folder),
+            settings=_settings(run.options),
+        )
+        self._log = TransactionLog(Path(self._run.settings.sync_file))
+        self._num_rows = self._num_stored = 0
+        self._run.define_metric(STEP)
+        self._run.define_metric("*", step_metric=STEP)
+        self._run.summary["state"] = "running"
+        return Link(run_id, self._run.url or None, self._open_with(run, folder, run_id))
+
+    def params(self, flat: Mapping[str, Scalar]) -> None:
+        """Add params to the run's nested config."""
+        self._run.config.update(nest(flat), allow_val_change=True)
+
+    def metrics(self, batch: Sequence[Point]) -> None:
+        """Add one row per step and time, leaving out points that an earlier session has stored."""
+        new = [point for point in batch if (point.name, point.step) not in self._stored]
+        for (step, moment), points in groupby(new, lambda point: (point.step, point.time)):
+            # Never `step=`: W&B drops a row whose step is smaller than one before it.
+            self._run.log({STEP: step, "_timestamp": moment} | {point.name: point.value for point in points})
+            self._num_rows += 1
+
+    def artifact(self, path: Path, name: str) -> None:
+        """Add a file or folder as an artifact of type `file`."""
+        import wandb
+
+        artifact = wandb.Artifact(_artifact_name(self._run.id, name), type="file")
+        if path.is_dir():
+            artifact.add_dir(str(path))
+        else:
+            artifact.add_file(str(path), name=Path(name).name)
+        self._run.log_artifact(artifact)
+
+    def flush(self) -> None:
+        """Wait until every row stands in the run's file.
+
+        Raises:
+            TimeoutError: W&B's own process does not write them.
+        """
+        until = time.monotonic() + _FLUSH_SECONDS
+        while self._num_stored < self._num_rows:
+            self._num_stored += len(self._log.rows())
+            if time.monotonic() > until:
+                raise TimeoutError(f"W&B has written {self._num_stored} of {self._num_rows} rows to {self._log.path}")
+            time.sleep(0.02)
+
+    def close(self, status: str, error: str | None) -> None:
+        """Set the state and end the session, marked as failed by W&B's exit code where it is not finished."""
+        self._run.summary["state"] = status
+        if error:
+            self._run.summary["error"] = error
+        self._end_session(0 if status == "finished" else 1)
+
+    def release(self) -> None:
+        """End the session; the run can be gone on with."""
+        self._end_session(0)
+
+    def _end_session(self, exit_code: int) -> None:
+        folder = Path(self._run.settings.sync_dir)
+        self._run.finish(exit_code=exit_code)
+        if self._is_online:
+            (folder / _UPLOADED).touch()
+
+    def _open_with(self, run: RunInfo, folder: Path, run_id: str) -> str:
+        if self._is_online:
+            return str(self._run.url)
+        folders = sorted({*_session_folders(folder, run_id), Path(self._run.settings.sync_dir)})
+        return "wandb sync " + " ".join(shlex.quote(str(one)) for one in folders)
+
+
+def _settings(options: Mapping[str, Any]) -> Any:
+    import wandb
+
+    return wandb.Settings(
+        base_url=options.get("wandb_base_url") or os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai",
+        console="off",
+        disable_git=True,
+        disable_job_creation=True,
+        finish_timeout=60.0,
+        finish_timeout_raises=True,
+        init_timeout=60.0,
+        silent=True,
+        x_disable_machine_info=True,
+        x_disable_meta=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
+        # Two sessions within one second would otherwise share a folder.
+        x_sync_dir_suffix=uuid.uuid4().hex[:6],
+        x_transaction_log_flush_interval=0.2,
+    )
+
+
+def _session_folders(folder: Path, run_id: str) -> list[Path]:
+    return sorted((folder / "wandb").glob(f"*run-*-{run_id}*"))
+
+
+def _stored_points(folder: Path, run_id: str) -> set[tuple[str, int]]:
+    """List the points that earlier sessions of the run have written, as (name, step)."""
+    stored = set()
+    for session in _session_folders(folder, run_id):
+        for row in TransactionLog(session / f"run-{run_id}.wandb").rows():
+            stored |= {(name, int(row[STEP])) for name in row if STEP in row}
+    return stored
+
+
+def _upload_sessions(folder: Path, run_id: str) -> None:
+    """Upload what earlier sessions of the run have written and could not send.
+
+    Raises:
+        ConnectionError: W&B's server does not take it.
+    """
+    for session in _session_folders(folder, run_id):
+        if (session / _UPLOADED).exists():
+            continue
+        command = [sys.executable, "-m", "wandb", "sync", "--include-online", "--include-synced", str(session)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ConnectionError(f"wandb sync {session}: {done.stderr.strip() or done.stdout.strip()}")
+        (session / _UPLOADED).touch()
+
+
+def _artifact_name(run_id: str, name: str) -> str:
+    return f"{run_id}-{name.replace('/', '-').replace(' ', '_').replace(':', '-')}"[:128]
