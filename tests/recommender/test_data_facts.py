@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_up_facts import document
+
+from tuning.config.ir import IR
+from tuning.errors import DataError
+from tuning.recommender.data_facts import Lengths, probe_data
+
+
+def write_rows(file: Path, rows: Iterable[Any]) -> str:
+    file.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return str(file)
+
+
+def with_rows(tmp_path: Path, rows: Iterable[Any], **more: Any) -> IR:
+    return document(data__training_data_path=[write_rows(tmp_path / "rows.jsonl", rows)], **more)
+
+
+TEXTS = [{"text": f"The heron waits {number} times."} for number in range(50)]
+
+
+def test_rows_and_their_format_are_seen(tmp_path: Path) -> None:
+    facts = probe_data(with_rows(tmp_path, TEXTS))
+    assert facts is not None
+    assert (facts.num_rows, facts.format, facts.num_sampled_rows, facts.tokens) == (50, "text", 50, None)
+
+
+def test_blank_lines_and_a_byte_order_mark_are_no_rows(tmp_path: Path) -> None:
+    facts = probe_data(with_rows(tmp_path, ["\ufeff" + json.dumps(TEXTS[0]), "", "   ", TEXTS[1]]))
+    assert facts is not None
+    assert (facts.num_rows, facts.num_unusable_sampled_rows) == (2, 0)
+
+
+def test_rows_that_cannot_be_used_are_counted_and_left_out(tmp_path: Path, tiny_config_only_model: Path) -> None:
+    rows = [*TEXTS[:8], {"text": 7}, '{"text": cut']
+    facts = probe_data(with_rows(tmp_path, rows, model__model_name_or_path=str(tiny_config_only_model)))
+    assert facts is not None
+    assert (facts.num_rows, facts.num_unusable_sampled_rows, len(facts.row_lengths)) == (10, 2, 8)
+
+
+def test_many_rows_are_counted_and_a_sample_is_measured(tmp_path: Path, tiny_config_only_model: Path) -> None:
+    name = str(tiny_config_only_model)
+    facts = probe_data(with_rows(tmp_path, TEXTS * 60, model__model_name_or_path=name))
+    assert facts is not None
+    assert (facts.num_rows, facts.num_sampled_rows) == (3000, 2000)
+    assert facts.tokens is not None and 5 < facts.tokens.p50 <= facts.tokens.p99 <= facts.tokens.max < 40
+
+
+def test_the_same_rows_give_the_same_facts(tmp_path: Path, tiny_config_only_model: Path) -> None:
+    ir = with_rows(tmp_path, TEXTS * 60, model__model_name_or_path=str(tiny_config_only_model))
+    assert probe_data(ir) == probe_data(ir)
+
+
+@pytest.mark.parametrize("ending", ["json", "csv"])
+def test_rows_of_other_files_are_read_too(tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"rows.{ending}"
+    file.write_text(json.dumps(TEXTS) if ending == "json" else "text\nA heron.\nA lantern.\n")
+    facts = probe_data(document(data__training_data_path=[str(file)]))
+    assert facts is not None
+    assert facts.num_rows == (50 if ending == "json" else 2)
+
+
+def test_held_out_rows_are_counted(tmp_path: Path) -> None:
+    held_out = write_rows(tmp_path / "held_out.jsonl", TEXTS[:7])
+    facts = probe_data(with_rows(tmp_path, TEXTS, data__validation_data_path=[held_out]))
+    assert facts is not None and facts.num_validation_rows == 7
+
+
+@pytest.mark.parametrize("ir", [IR(), document(data__training_data_path=["someone/some-rows"]), document(data="rows")])
+def test_rows_that_are_not_here_are_unknown(ir: IR) -> None:
+    assert probe_data(ir) is None
+
+
+def test_a_file_without_rows_has_none(tmp_path: Path) -> None:
+    facts = probe_data(with_rows(tmp_path, []))
+    assert facts is not None
+    assert (facts.num_rows, facts.tokens) == (0, None)
+
+
+def test_columns_that_fit_no_format_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no format fits the columns a, b"):
+        probe_data(with_rows(tmp_path, [{"a": "1", "b": "2"}]))
+
+
+def test_a_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        probe_data(document(data__training_data_path=[str(tmp_path / "missing.jsonl")]))
+
+
+def test_lengths_are_summarised_by_nearest_rank() -> None:
+    assert Lengths.of(range(1, 101)) == Lengths(50.5, 50, 95, 99, 100)
+    assert Lengths.of([7]) == Lengths(7.0, 7, 7, 7, 7)
+    assert Lengths.of([]) is None

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import jsonpatch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from made_up_facts import CPU, CPU_WITH_BF16, EIGHT_GPUS, LLAMA_8B, NOTHING, ONE_OLD_GPU, TINY_LLAMA, data, model
+
+from tuning.config.building import build_config
+from tuning.config.ir import IR, merge_patch, nested
+from tuning.errors import ConfigError
+from tuning.recommender.actions import load_actions
+from tuning.recommender.engine import RuleEngine
+from tuning.recommender.facts import Facts
+
+REQUIRED = {
+    "model": {"model_name_or_path": "model"},
+    "data": {"training_data_path": ["rows.jsonl"]},
+    "training": {"output_dir": "run"},
+}
+CHOICES: dict[str, list[Any]] = {
+    "data.validation_data_path": [["held_out.jsonl"]],
+    "data.validation_fraction": [0.0, 0.2],
+    "model.dtype": ["float32", "bfloat16", "auto"],
+    "model.train_from_scratch": [True, False],
+    "peft.peft_method": ["none", "lora"],
+    "peft.r": [1, 64],
+    "peft.lora_alpha": [16],
+    "peft.lora_dropout": [0.1],
+    "peft.target_modules": ["all-linear", ["q_proj", "v_proj"]],
+    "peft.use_rslora": [True],
+    "training.bf16": [True, False],
+    "training.fp16": [True, False],
+    "training.use_cpu": [True, False],
+    "training.eval_strategy": ["no", "steps", "epoch"],
+    "training.eval_steps": [7, 0.25],
+    "training.gradient_accumulation_steps": [1, 3],
+    "training.gradient_checkpointing": [True, False],
+    "training.gradient_checkpointing_kwargs": [{"use_reentrant": True}, {"determinism_check": "none"}],
+    "training.learning_rate": [1e-5, 1e-2],
+    "training.load_best_model_at_end": [True],
+    "training.logging_steps": [1, 0.1],
+    "training.logging_strategy": ["epoch"],
+    "training.max_length": [16, 100_000],
+    "training.max_steps": [-1, 1, 5000],
+    "training.num_train_epochs": [0.5, 10],
+    "training.packing": [True, False],
+    "training.per_device_train_batch_size": [1, 7],
+    "training.save_steps": [11, 0.5],
+    "training.save_strategy": ["no", "steps", "epoch"],
+    "training.train_sampling_strategy": ["sequential"],
+    "training.warmup_steps": [0, 0.5],
+    "training.weight_decay": [0.3],
+}
+FACTS = st.builds(
+    Facts,
+    st.sampled_from([None, model(TINY_LLAMA), model(LLAMA_8B), model({})]),
+    st.sampled_from([None, data(2), data(300, 5, 5), data(700, 9000, 1), data(100_000)]),
+    st.sampled_from([None, CPU, CPU_WITH_BF16, EIGHT_GPUS, ONE_OLD_GPU]),
+)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> IR:
+    """Draw a document whose user set any of the fields."""
+    names = draw(st.lists(st.sampled_from(sorted(CHOICES)), unique=True, max_size=8))
+    if "data.validation_data_path" in names:
+        names = [name for name in names if name != "data.validation_fraction"]  # the two exclude each other
+    if any(name.startswith("peft.") for name in names):
+        names = [name for name in names if name != "model.train_from_scratch"]  # refused, whatever is recommended
+    values: dict[str, Any] = REQUIRED
+    for name in names:
+        values = merge_patch(values, nested(name, draw(st.sampled_from(CHOICES[name]))))
+    return IR.of(values, "command line")
+
+
+def is_valid(ir: IR) -> bool:
+    with contextlib.suppress(ConfigError):
+        build_config(ir)
+        return True
+    return False
+
+
+def run(ir: IR, facts: Facts) -> tuple[IR, list[Any]]:
+    return RuleEngine(load_actions()).run(ir, facts)
+
+
+few = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+
+
+@few
+@given(documents(), FACTS)
+def test_what_the_user_set_never_changes(ir: IR, facts: Facts) -> None:
+    final, _ = run(ir, facts)
+    kept = {path: (final.get(path), final.sources[path]) for path in ir.sources}
+    assert kept == {path: (ir.get(path), "command line") for path in ir.sources}
+
+
+@few
+@given(documents(), FACTS)
+def test_completing_twice_changes_nothing_more(ir: IR, facts: Facts) -> None:
+    final, _ = run(ir, facts)
+    again, recommendations = run(final, facts)
+    assert again == final
+    assert all(not made.json_patch for made in recommendations)
+
+
+@few
+@given(documents(), FACTS)
+def test_the_json_patches_in_order_make_the_final_values_from_the_original(ir: IR, facts: Facts) -> None:
+    final, recommendations = run(ir, facts)
+    values: Any = ir.values
+    for made in recommendations:
+        values = jsonpatch.apply_patch(values, [dict(operation) for operation in made.json_patch])
+    assert values == final.values
+
+
+@few
+@given(documents(), FACTS)
+def test_a_valid_document_stays_valid(ir: IR, facts: Facts) -> None:
+    final, _ = run(ir, facts)
+    assert is_valid(final) or not is_valid(ir)
+
+
+@few
+@given(documents(), FACTS)
+def test_the_same_input_gives_the_same_bytes(ir: IR, facts: Facts) -> None:
+    first, second = (
+        json.dumps([final.values, dict(final.sources), [made.to_dict() for made in recommendations]], allow_nan=False)
+        for final, recommendations in (run(ir, facts), run(ir, facts))
+    )
+    assert first == second
+
+
+def test_nothing_known_and_nothing_set_still_gives_a_valid_document() -> None:
+    final, recommendations = run(IR.of(REQUIRED, "file"), NOTHING)
+    assert is_valid(final)
+    assert all(made.comment.endswith(".") and made.source for made in recommendations)

@@ -1,0 +1,77 @@
+"""`tune`: everything around a run, from the shell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from tuning.errors import EXIT_SUCCESS, UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one `tune` command; returns its exit code: 0, 1 for the user's input."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    asked, rest = parser.parse_known_args(words)
+    if asked.command is None:
+        parser.print_help()
+        return EXIT_SUCCESS
+    try:
+        return asked.run(rest)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("tune", description="Everything around a fine-tuning run.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, run, text in (
+        ("run", _run, "train: the same as python -m tuning.sft_trainer"),
+        ("validate", _validate, "check a configuration and change nothing"),
+        ("recommend", _recommend, "complete a configuration and say why"),
+        ("sync", _sync, "deliver a run's record to its trackers, without duplicates"),
+        ("schema", _schema, "print the JSON schema of a configuration, for editors"),
+    ):
+        command = commands.add_parser(name, help=text, description=text, add_help=name in ("validate", "schema"))
+        command.set_defaults(run=run)
+    return parser
+
+
+def _run(argv: list[str]) -> int:
+    from tuning.sft_trainer import main as train
+
+    return train(argv)
+
+
+def _validate(argv: list[str]) -> int:
+    from tuning.sft_trainer import load_config
+
+    job = load_config(argv)
+    print(f"valid: {len(job.recommendations)} recommendations complete it (tune recommend shows them)")
+    return EXIT_SUCCESS
+
+
+def _recommend(argv: list[str]) -> int:
+    from tuning.recommender.cli import main as recommend
+
+    return recommend(argv)
+
+
+def _sync(argv: list[str]) -> int:
+    from tuning.trackers.sync import main as sync
+
+    return sync(argv)
+
+
+def _schema(argv: list[str]) -> int:
+    from tuning.config.schema import TuningConfig
+
+    print(json.dumps(TuningConfig.json_schema(), indent=2, ensure_ascii=False))
+    return EXIT_SUCCESS
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""What a person reads of a run: the log's set-up, the banner at the start, the cause of an end, the summary."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuning.config.ir import leaves
+from tuning.data.rows import Rows
+from tuning.errors import TuningError
+from tuning.recommender.action import Recommendation
+from tuning.world import rank, world_size
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from trl.trainer.sft_config import SFTConfig
+
+logger = logging.getLogger("tuning")
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_NOISY = ("httpx", "httpcore", "filelock", "fsspec", "urllib3", "matplotlib")
+
+
+def set_up_logging() -> None:
+    """Log to standard error from `LOG_LEVEL` on (default INFO); other ranks than zero only warnings."""
+    level = os.environ.get("LOG_LEVEL", "").upper() if rank() == 0 else "WARNING"
+    logging.basicConfig(level=level if level in _LEVELS else "INFO", format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("huggingface_hub").propagate = False  # it has a handler of its own
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def hide_progress_bars() -> None:
+    """Keep progress bars out of logs that no terminal draws."""
+    if not sys.stderr.isatty():
+        from datasets import disable_progress_bars
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bars()
+        disable_progress_bar()
+
+
+def tell_notices(notices: Sequence[str]) -> None:
+    """Warn of settings that change nothing."""
+    for notice in notices:
+        logger.warning("%s", notice)
+
+
+def tell_start(rows: Rows, checkpoint: str | None) -> None:
+    """State what is trained on, and from where."""
+    logger.info("data: %d rows to train on, %d held out, format %s", len(rows.train), len(rows.validation), rows.format)
+    if checkpoint is not None:
+        logger.info("going on from %s (resume_from_checkpoint=false starts anew)", checkpoint)
+
+
+def tell_devices(args: SFTConfig, model: PreTrainedModel) -> None:
+    """State what really runs: the world size that came up, the device, the precision.
+
+    Raises:
+        TuningError: the trainer sees another world size than the launcher's.
+    """
+    if args.world_size != world_size():
+        raise TuningError(f"{world_size()} processes were launched, and the trainer sees {args.world_size}")
+    precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+    place = f"world size {args.world_size}, device {args.device}"
+    size = f"{model.num_parameters():,} parameters"
+    logger.info("%s, mixed precision %s, weights %s, %s", place, precision, model.dtype, size)
+
+
+def end(exit_code: int, message: str) -> int:
+    """Say on standard error, and in the file that Kubernetes reads, why the run ended; returns the exit code."""
+    if rank() == 0:
+        print(message, file=sys.stderr)
+    if termination_log := os.environ.get("TERMINATION_LOG_FILE"):
+        try:
+            Path(termination_log).write_text(f"{message}\n", encoding="utf-8")
+        except OSError as error:
+            logger.warning("TERMINATION_LOG_FILE: %s cannot be written: %s", termination_log, error)
+    return exit_code
+
+
+def recommendation_lines(recommendations: Sequence[Recommendation]) -> list[str]:
+    """Write one line for each value that was filled in: what, which, and why."""
+    return [
+        f"{path} = {json.dumps(value)}  ({found.action}: {found.comment})"
+        for found in recommendations
+        for path, value in leaves(found.patch)
+    ]
+
+
+def end_summary(
+    recommendations: Sequence[Recommendation],
+    metrics: Mapping[str, float],
+    history: Sequence[Mapping[str, float]],
+    folder: Path,
+    model_folder: Path,
+) -> str:
+    """Write the summary of a finished run: what was recommended and why, metrics, files, dashboards."""
+    parts = [
+        ("Recommended", recommendation_lines(recommendations) or ["nothing; every value was yours or a default"]),
+        ("Results", _result_lines(metrics, history)),
+        ("Files", [f"model       {model_folder}", f"run folder  {folder}  (config.json, eval.json, tracking/ …)"]),
+        ("Dashboards", _dashboard_lines(folder)),
+    ]
+    return "\n".join("\n".join([title, *(f"  {line}" for line in lines)]) for title, lines in parts if lines)
+
+
+def _result_lines(metrics: Mapping[str, float], history: Sequence[Mapping[str, float]]) -> list[str]:
+    lines = []
+    if "eval_loss" in metrics:
+        first, last_step = next((entry for entry in history if "eval_loss" in entry), {}), history[-1]["step"]
+        before = f"{first['eval_loss']:.4f} -> " if first.get("step", last_step) < last_step else ""
+        lines.append(f"held-out loss  {before}{metrics['eval_loss']:.4f}")
+        lines.append(f"perplexity     {metrics['perplexity']:.4g}")
+    if "train_loss" in metrics:
+        lines.append(f"training loss  {metrics['train_loss']:.4f}")
+    if "train_runtime" in metrics:
+        lines.append(f"training time  {metrics['train_runtime']:.1f} s")
+    return lines
+
+
+def _dashboard_lines(folder: Path) -> list[str]:
+    links = folder / "tracking" / "links.json"
+    try:
+        found: dict[str, Any] = json.loads(links.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [f"{name:<7} {entry['open_with']}" for name, entry in found.items() if entry.get("open_with")]

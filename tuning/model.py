@@ -1,0 +1,198 @@
+"""Load the model that is tuned, from safetensors or from scratch, and find the checkpoint to go on from."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuning.config.schema import Model, TuningConfig
+from tuning.errors import Problem, UserError
+from tuning.tokenizer import Additions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+_HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_ADAPTER_WEIGHTS = ("adapter_model.safetensors",)
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+_HOW_TO_TOKENIZE = "Give another with tokenizer_name_or_path."
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def unusable_model(config: TuningConfig) -> Iterator[Problem]:
+    """Name what is wrong with the model and the tokenizer, from their file names alone."""
+    model = config.model
+    if model.model_name_or_path is not None:
+        yield from _unusable(model, model.model_name_or_path)
+        yield from _no_tokenizer(model.tokenizer_name_or_path or model.model_name_or_path)
+
+
+def _unusable(model: Model, name: str) -> Iterator[Problem]:
+    path, folder = "model.model_name_or_path", Path(name)
+    if not folder.is_dir():
+        if name.startswith((".", "/", "~")) or not _HUB_ID.match(name):
+            yield Problem(path, "there is no such folder, and it is no Hub id", name)
+        elif reason := _not_on_the_hub(model, name):
+            yield Problem(path, f"it is no folder here, and on the Hub: {reason}", name)
+    elif not (folder / "config.json").is_file():
+        yield Problem(path, "the folder holds no config.json", name)
+    elif not model.train_from_scratch and not _holds(folder, _WEIGHTS):
+        yield Problem(path, *_why_no_weights(folder, name))
+
+
+def _no_tokenizer(name: str) -> Iterator[Problem]:
+    if Path(name).is_dir() and not _holds(Path(name), _TOKENIZERS):
+        yield Problem("model.tokenizer_name_or_path", "the folder holds no tokenizer", name, "model", _HOW_TO_TOKENIZE)
+
+
+def _not_on_the_hub(model: Model, name: str) -> str | None:
+    """Ask the Hub, or the copy that is kept of it here, for the model's configuration; return why it has none."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        hf_hub_download(name, "config.json", revision=model.revision, cache_dir=model.cache_dir)
+    except (OSError, ValueError) as error:  # what huggingface_hub raises is one of the two
+        return " ".join(str(error).split()).rstrip(".")
+    return None
+
+
+def _why_no_weights(folder: Path, name: str) -> tuple[str, str, None, str]:
+    if any(True for pattern in _PICKLED for _ in folder.glob(pattern)):
+        hint = "Convert them once with transformers, in a place where you trust them."
+        return "the weights are pickled, and loading a pickle can run code; safetensors are loaded", name, None, hint
+    return "the folder holds no weights", name, None, "Set train_from_scratch=true to start from random ones."
+
+
+def load_model(config: TuningConfig, tokenizer: PreTrainedTokenizerBase, additions: Additions) -> PreTrainedModel:
+    """Load the model and fit its embeddings to the tokenizer.
+
+    Raises:
+        UserError: the model cannot be loaded; says why.
+    """
+    from transformers import AutoModelForCausalLM
+
+    model, name = config.model, str(config.model.model_name_or_path)
+    options = {"trust_remote_code": model.trust_remote_code, **_load_options(config)}
+    if model.trust_remote_code:
+        logger.warning("trust_remote_code: Python code from %s may run", name)
+    try:
+        if model.train_from_scratch:
+            loaded = _from_scratch(config, options)
+        else:
+            loaded = AutoModelForCausalLM.from_pretrained(
+                name, use_safetensors=True, cache_dir=model.cache_dir, **options
+            )
+    except (OSError, ValueError, ImportError) as error:
+        raise UserError(f"model.model_name_or_path: '{name}' cannot be loaded: {error}") from error
+    _fit_embeddings(loaded, tokenizer, model, additions)
+    return loaded
+
+
+def _from_scratch(config: TuningConfig, options: dict[str, Any]) -> PreTrainedModel:
+    from transformers import AutoConfig, AutoModelForCausalLM, set_seed
+
+    name, seed = str(config.model.model_name_or_path), seed_of(config)
+    shape = AutoConfig.from_pretrained(name, **{key: options.pop(key) for key in ("revision",) if key in options})
+    set_seed(seed)
+    loaded = AutoModelForCausalLM.from_config(shape, **options)
+    logger.warning(
+        "train_from_scratch: the weights of %s are random (seed %d), %s parameters; nothing pretrained is used",
+        name,
+        seed,
+        f"{loaded.num_parameters():,}",
+    )
+    return loaded
+
+
+def seed_of(config: TuningConfig) -> int:
+    """Return the seed of the run: the configured one, else Hugging Face's default."""
+    from tuning.config.hf_fields import sft_config_fields
+
+    return config.training.seed if config.training.seed is not None else int(sft_config_fields()["seed"].default)
+
+
+def _load_options(config: TuningConfig) -> dict[str, Any]:
+    """Collect what `from_pretrained` is given: the model section over the user's `model_init_kwargs`."""
+    model = config.model
+    chosen = {"dtype": model.dtype, "revision": model.revision, "attn_implementation": _attention(model)}
+    given = config.training.model_dump()["model_init_kwargs"] or {}
+    return {**given, **{key: value for key, value in chosen.items() if value is not None}}
+
+
+def _attention(model: Model) -> str | None:
+    if model.attn_implementation is not None or model.use_flash_attn is None:
+        return model.attn_implementation
+    if model.use_flash_attn and importlib.util.find_spec("flash_attn") is None:
+        logger.warning("use_flash_attn: the package flash_attn is not installed; sdpa is used, with equal results")
+        return "sdpa"
+    return "flash_attention_2" if model.use_flash_attn else "sdpa"
+
+
+def _fit_embeddings(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, section: Model, additions: Additions
+) -> None:
+    """Grow the embeddings where the tokenizer has ids that they do not reach; never shrink them."""
+    before = _embedding_rows(model)
+    if len(tokenizer) > before:
+        model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=section.embedding_size_multiple_of)
+        logger.info("embeddings: grown from %d rows to %d", before, _embedding_rows(model))
+    additions.new_embedding_size = _embedding_rows(model)
+
+
+def _embedding_rows(model: PreTrainedModel) -> int:
+    weight: Any = model.get_input_embeddings().weight
+    return int(weight.shape[0])
+
+
+def find_checkpoint(config: TuningConfig) -> str | None:
+    """Return the folder to go on from: the one that was named, or the newest complete one in the run folder.
+
+    Raises:
+        UserError: a checkpoint was asked for and is not there, or is not complete.
+    """
+    asked = config.training.resume_from_checkpoint
+    if asked is False:
+        return None
+    if isinstance(asked, str):
+        if not _is_complete(Path(asked)):
+            raise UserError(f"training.resume_from_checkpoint: '{asked}' is not a complete checkpoint")
+        return asked
+    found = sorted(_checkpoints(Path(str(config.training.output_dir))), key=lambda entry: entry[0])
+    complete = [folder for _, folder in found if _is_complete(folder)]
+    for _, folder in found:
+        if folder not in complete:
+            logger.warning("%s is not complete (a save was interrupted); it is passed over", folder)
+    if asked is True and not complete:
+        raise UserError(
+            f"training.resume_from_checkpoint: there is no complete checkpoint in {config.training.output_dir}"
+        )
+    return str(complete[-1]) if complete else None
+
+
+def _checkpoints(folder: Path) -> Iterator[tuple[int, Path]]:
+    for entry in folder.glob("checkpoint-*"):
+        number = entry.name.rpartition("-")[2]
+        if entry.is_dir() and number.isdigit():
+            yield int(number), entry
+
+
+def _is_complete(folder: Path) -> bool:
+    """Tell whether a checkpoint can be gone on from; the trainer writes its state last."""
+    state = folder / "trainer_state.json"
+    try:
+        json.loads(state.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return _holds(folder, (*_WEIGHTS, *_ADAPTER_WEIGHTS))
+
+
+def _holds(folder: Path, names: tuple[str, ...]) -> bool:
+    return any((folder / name).is_file() for name in names)

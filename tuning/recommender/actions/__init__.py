@@ -1,0 +1,44 @@
+"""The rules, in the order in which they run: each may build on what the ones before it decided."""
+
+from __future__ import annotations
+
+from tuning.recommender.action import Action
+from tuning.registry import Registry
+
+_BUILTIN = {
+    "PeftMethod": "method",
+    "MixedPrecision": "precision",
+    "LoraTargetModules": "lora",
+    "LoraAlpha": "lora",
+    "LoraDropout": "lora",
+    "ValidationSplit": "rows",
+    "Epochs": "rows",
+    "LoraRank": "lora",
+    "WeightsDtype": "precision",
+    "MaxLength": "rows",
+    "GradientCheckpointing": "batch",
+    "BatchSize": "batch",
+    "GradientAccumulation": "batch",
+    "EvalBatchSize": "batch",
+    "Sampling": "rows",
+    "LearningRate": "optimizer",
+    "Scheduler": "optimizer",
+    "Warmup": "optimizer",
+    "Optimizer": "optimizer",
+    "WeightDecay": "optimizer",
+    "Logging": "cadence",
+    "Evaluation": "cadence",
+    "Saving": "cadence",
+    "CheckpointsKept": "cadence",
+}
+
+ACTIONS: Registry[type[Action]] = Registry(
+    "action", {name: f"{__name__}.{module}:{name}" for name, module in _BUILTIN.items()}, "tuning.actions"
+)
+"""Every rule by name: the built-in ones, and those that packages add under the entry point group `tuning.actions`."""
+
+
+def load_actions() -> list[Action]:
+    """Make one of each registered action: the built-in ones in their order, then the added ones by name."""
+    added = [name for name in ACTIONS.names() if name not in _BUILTIN]
+    return [ACTIONS.load(name)() for name in (*_BUILTIN, *added)]

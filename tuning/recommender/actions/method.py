@@ -1,0 +1,29 @@
+"""What is trained: every weight, or adapters."""
+
+from __future__ import annotations
+
+from tuning.config.ir import IR
+from tuning.config.schema import Peft
+from tuning.recommender.action import Action, Kind, Level, Recommendation, suggest
+from tuning.recommender.facts import Facts
+
+
+class PeftMethod(Action):
+    """LoRA where a LoRA field says so or the weights are quantized; else full fine-tuning."""
+
+    def apply(self, ir: IR, facts: Facts) -> Recommendation | None:
+        """Read the method off the fields that the user set."""
+        if facts.model is not None and facts.model.quantization_method:
+            comment = f"The weights are quantized ({facts.model.quantization_method}); only adapters can be trained."
+            source = "transformers refuses to train quantized weights"
+            return suggest({"peft.peft_method": "lora"}, comment, Kind.COMPATIBILITY, source, Level.MANDATORY)
+        fields = (name for name in Peft.model_fields if name != "peft_method")
+        given = [name for name in fields if ir.is_set_by_user(f"peft.{name}")]
+        if given:
+            verb = "is" if len(given) == 1 else "are"
+            method, comment = "lora", f"{', '.join(given)} {verb} set, so adapters are trained."
+        else:
+            method, comment = "none", "No field of LoRA is set, so every weight is trained."
+        return suggest(
+            {"peft.peft_method": method}, comment, Kind.COMPATIBILITY, "the meaning of the fields that are set"
+        )

@@ -1,0 +1,144 @@
+"""The optimizer, its learning rate and how that rises and falls."""
+
+from __future__ import annotations
+
+import math
+
+from tuning.config.ir import IR
+from tuning.recommender.action import Action, Kind, Recommendation, suggest
+from tuning.recommender.facts import Facts
+from tuning.recommender.schedule import sequences_per_update, total_steps
+from tuning.recommender.values import counted, is_from_scratch, is_lora, parameters, two_digits
+
+_LORA_RATE, _FULL_RATE = 3e-4, 3e-5
+_REFERENCE_PARAMETERS = 8e9
+_REFERENCE_BATCH = 128
+_LORA_RANGE, _FULL_RANGE = (2e-4, 1e-2), (5e-6, 3e-3)
+_BATCH_RANGE = (0.3, 1.5)
+_FEW_STEPS, _FEW_STEPS_FACTOR = 100, 1.5
+_SCRATCH_RATE, _SCRATCH_PARAMETERS, _SCRATCH_RANGE = 6e-4, 125e6, (1e-4, 1e-2)
+_SHORT_RUN_STEPS = 50
+_WARMUP_SHARE, _MOST_WARMUP_STEPS = 0.03, 100
+
+_SWEEP = (
+    "tinker-cookbook's SFT sweep (Tulu 3, batch 128): 3e-4 for LoRA at 8B, full a tenth of it, 1/sqrt(parameters); "
+    "own runs at 0.8 M parameters for the upper ends"
+)
+_SCRATCH = (
+    "Brown et al., arXiv 2005.14165, table 2.1: 6e-4 at 125 M, 1e-4 at 13 B; own runs, 225 steps of 16: best 6e-3 at "
+    "0.17 M and 2e-3 to 4e-3 at 0.93 M"
+)
+
+
+class LearningRate(Action):
+    """The rate that published sweeps found best for the method, carried over to this size and batch."""
+
+    def apply(self, ir: IR, facts: Facts) -> Recommendation | None:
+        """Work the rate out from the number of parameters, the sequences per update and the steps."""
+        count = facts.model.num_parameters if facts.model is not None else None
+        if is_from_scratch(ir):
+            return _from_scratch(count)
+        batch, steps = sequences_per_update(ir, facts), total_steps(ir, facts)
+        name, rate, (low, high) = (
+            ("LoRA", _LORA_RATE, _LORA_RANGE) if is_lora(ir) else ("Full", _FULL_RATE, _FULL_RANGE)
+        )
+        parts = [f"{name} fine-tuning of {_size(count)}: {rate:g} at 8 billion and batch {_REFERENCE_BATCH}"]
+        if count:
+            rate = min(max(rate * math.sqrt(_REFERENCE_PARAMETERS / count), low), high)
+            parts.append(f"{rate:.2g} at this size")
+        if batch:
+            rate *= min(max(math.sqrt(batch / _REFERENCE_BATCH), _BATCH_RANGE[0]), _BATCH_RANGE[1])
+            parts.append(f"{rate:.2g} with {batch} sequences per update")
+        if is_lora(ir) and steps is not None and steps < _FEW_STEPS:
+            rate *= _FEW_STEPS_FACTOR
+            parts.append(f"{_FEW_STEPS_FACTOR} times that for only {counted(steps, 'step')}")
+        comment = ", ".join(parts) + "."
+        return suggest({"training.learning_rate": two_digits(rate)}, comment, Kind.MODEL_QUALITY, _SWEEP)
+
+
+class Scheduler(Action):
+    """A cosine down to zero; constant where a run is too short for one."""
+
+    def apply(self, ir: IR, facts: Facts) -> Recommendation | None:
+        """Choose by the number of steps."""
+        steps = total_steps(ir, facts)
+        if steps is not None and steps < _SHORT_RUN_STEPS:
+            scheduler, comment = (
+                "constant_with_warmup",
+                f"In {counted(steps, 'step')} a falling rate would leave too little learning.",
+            )
+        else:
+            scheduler = "cosine"
+            comment = "A rate that falls to zero settles better than one that ends high."
+        values = {"training.lr_scheduler_type": scheduler}
+        return suggest(
+            values, comment, Kind.MODEL_QUALITY, "215 of 225 of axolotl's examples that name a scheduler: cosine"
+        )
+
+
+class Warmup(Action):
+    """A short rise, in steps."""
+
+    def apply(self, ir: IR, facts: Facts) -> Recommendation | None:
+        """Take 3 percent of the steps, at most 100."""
+        steps = total_steps(ir, facts)
+        if steps is None:
+            warmup, comment = _WARMUP_SHARE, f"{_WARMUP_SHARE:.0%} of the steps, whose number is not known yet."
+        else:
+            warmup = min(math.ceil(_WARMUP_SHARE * steps), _MOST_WARMUP_STEPS)
+            comment = f"{_WARMUP_SHARE:.0%} of {counted(steps, 'step')}, at most {_MOST_WARMUP_STEPS}."
+        return suggest(
+            {"training.warmup_steps": warmup}, comment, Kind.MODEL_QUALITY, "axolotl: the lesser of 3% and 100"
+        )
+
+
+class Optimizer(Action):
+    """AdamW in one fused kernel."""
+
+    def apply(self, ir: IR, facts: Facts) -> Recommendation | None:
+        """Take the fused kernel where torch has one: on CPUs and NVIDIA GPUs."""
+        if facts.hardware is None or facts.hardware.accelerator not in ("cuda", "cpu"):
+            return None
+        comment = "One kernel updates all weights; the mathematics is AdamW's."
+        values = {"training.optim": "adamw_torch_fused"}
+        return suggest(values, comment, Kind.SYSTEM_PERFORMANCE, "torch's documentation of AdamW: fused is the fastest")
+
+
+class WeightDecay(Action):
+    """None for adapters, little for weights that are good already, more for random ones."""
+
+    def apply(self, ir: IR, facts: Facts) -> Recommendation | None:
+        """Choose by what is trained."""
+        if is_from_scratch(ir):
+            decay, comment, source = (
+                0.1,
+                "The usual decay of pretraining.",
+                "Brown et al., arXiv 2005.14165, appendix B",
+            )
+        elif is_lora(ir):
+            decay, comment, source = (
+                0.0,
+                "Decay would pull adapters back to the untuned model.",
+                "torchtune, tinker-cookbook",
+            )
+        else:
+            decay, comment, source = (
+                0.01,
+                "A little decay; more would pull pretrained weights away.",
+                "torch's AdamW default",
+            )
+        return suggest({"training.weight_decay": decay}, comment, Kind.MODEL_QUALITY, source)
+
+
+def _from_scratch(count: int | None) -> Recommendation | None:
+    """Follow the cube root of the size, through GPT-3's smallest model."""
+    if not count:
+        return None
+    low, high = _SCRATCH_RANGE
+    rate = two_digits(min(max(_SCRATCH_RATE * (_SCRATCH_PARAMETERS / count) ** (1 / 3), low), high))
+    comment = f"{parameters(count)} random parameters: {_SCRATCH_RATE:g} at 125 million, by the cube root of the size."
+    return suggest({"training.learning_rate": rate}, comment, Kind.MODEL_QUALITY, _SCRATCH)
+
+
+def _size(count: int | None) -> str:
+    return f"{parameters(count)} parameters" if count else "a model of unknown size"

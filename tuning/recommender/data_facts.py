@@ -1,0 +1,141 @@
+"""What the rows are like: how many, in which format, how long; from one streaming pass and a sample."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tuning.config.ir import IR
+from tuning.config.schema import Data
+from tuning.data.formats import converter, recognise
+from tuning.data.sources import files_of, read_rows
+from tuning.errors import DataError
+from tuning.recommender.sampling import reservoir
+from tuning.recommender.token_lengths import RowLength, token_lengths
+
+MOST_SAMPLED_ROWS = 2_000
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """A distribution of lengths, tokens."""
+
+    mean: float
+    p50: int
+    p95: int
+    p99: int
+    max: int
+
+    @classmethod
+    def of(cls, values: Iterable[int]) -> Lengths | None:
+        """Summarise lengths by nearest rank; None where there are none."""
+        ordered = sorted(values)
+        if not ordered:
+            return None
+        p50, p95, p99 = (ordered[math.ceil(share * len(ordered)) - 1] for share in (0.50, 0.95, 0.99))
+        return cls(sum(ordered) / len(ordered), p50, p95, p99, ordered[-1])
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The rows of a run. `row_lengths` holds the sampled rows in random order; empty where there is no tokenizer."""
+
+    num_rows: int | None = None
+    num_validation_rows: int | None = None
+    format: str | None = None
+    num_sampled_rows: int = 0
+    num_unusable_sampled_rows: int = 0
+    row_lengths: tuple[RowLength, ...] = ()
+
+    @property
+    def tokens(self) -> Lengths | None:
+        """Summarise the lengths of whole rows."""
+        return Lengths.of(row.tokens for row in self.row_lengths)
+
+    @property
+    def supervised_tokens(self) -> Lengths | None:
+        """Summarise the lengths of the parts that the loss falls on."""
+        return Lengths.of(row.supervised_tokens for row in self.row_lengths)
+
+
+def probe_data(ir: IR) -> DataFacts | None:
+    """Read the facts of the document's rows; None where they are not given or stand on the Hub.
+
+    Raises:
+        DataError: a file cannot be read, or no format fits its columns.
+    """
+    data = _data_section(ir)
+    if data is None or not data.training_data_path or files_of(data.training_data_path) is None:
+        return None
+    sample, num_rows = reservoir(_rows(data.training_data_path, data), MOST_SAMPLED_ROWS)
+    columns = list(_first_row(data.training_data_path, data))
+    if not num_rows or not columns:
+        return DataFacts(num_rows=num_rows)
+    usable = list(_converted(sample, data, columns))
+    return DataFacts(
+        num_rows=num_rows,
+        num_validation_rows=_count_rows(data.validation_data_path, data),
+        format=recognise(columns, data),
+        num_sampled_rows=len(sample),
+        num_unusable_sampled_rows=len(sample) - len(usable),
+        row_lengths=token_lengths(ir, usable),
+    )
+
+
+def _data_section(ir: IR) -> Data | None:
+    section = ir.values.get("data") or {}
+    if not isinstance(section, Mapping):
+        return None
+    known = {key: value for key, value in section.items() if key in Data.model_fields}
+    try:
+        return Data.model_validate(known)
+    except ValidationError:
+        return None
+
+
+def _count_rows(paths: Sequence[str] | None, data: Data) -> int | None:
+    if not paths or files_of(paths) is None:
+        return None
+    return sum(1 for _ in _rows(paths, data))
+
+
+def _rows(paths: Sequence[str], data: Data) -> Iterator[bytes | Mapping[str, Any]]:
+    """Stream the rows; those of JSON lines as they stand, because only the sampled ones are worth parsing."""
+    for file in files_of(paths) or ():
+        if file.suffix.lower() == ".jsonl":
+            yield from _lines(file)
+        else:
+            yield from (row.values for row in read_rows([str(file)], data.dataset_split or "train"))
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    try:
+        with file.open("rb") as stream:
+            yield from (line for line in stream if not line.isspace() and line != _BYTE_ORDER_MARK)
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error}") from error
+
+
+def _first_row(paths: Sequence[str], data: Data) -> Mapping[str, Any]:
+    first = next(itertools.islice(read_rows(paths, data.dataset_split or "train"), 1), None)
+    return first.values if first is not None else {}
+
+
+def _converted(sample: Iterable[bytes | Mapping[str, Any]], data: Data, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """Convert the sampled rows; those that cannot be used are left out, because reading the data will name them."""
+    convert = converter(data, columns)
+    for row in sample:
+        try:
+            values = json.loads(row.decode("utf-8-sig")) if isinstance(row, bytes) else row
+            if isinstance(values, Mapping):
+                yield convert(values)
+        except (DataError, ValueError, RecursionError):
+            continue

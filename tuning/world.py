@@ -1,0 +1,79 @@
+"""How many processes this run has, which one this is, and whether that is what was asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tuning.config.schema import TuningConfig
+from tuning.errors import Problem
+
+_HOW_TO = (
+    "Launch with: accelerate launch --multi_gpu --num_processes N -m tuning.sft_trainer … (on a CPU: use_cpu=true)."
+)
+
+
+def world_size(environ: Mapping[str, str] = os.environ) -> int:
+    """Return the number of processes that the launcher started."""
+    return int(environ.get("WORLD_SIZE", "1"))
+
+
+def rank(environ: Mapping[str, str] = os.environ) -> int:
+    """Return the number of this process among all, from 0."""
+    return int(environ.get("RANK", "0"))
+
+
+def wrong_world_size(config: TuningConfig) -> Iterator[Problem]:
+    """Name a world size other than the one asked for; launchers may start fewer processes without a word."""
+    asked, source = config.compute.num_processes, None
+    if asked is None:
+        asked, source = launcher_asked_for(_parent_command()), "accelerate launch"
+    if asked is not None and asked != world_size():
+        expected = f"{asked} processes were asked for, and {world_size()} started"
+        yield Problem("compute.num_processes", expected, asked, source, _HOW_TO)
+
+
+def launcher_asked_for(command: Sequence[str]) -> int | None:
+    """Return the number of processes that an `accelerate launch` command asks for; None: it does not say, or is none.
+
+    With `--cpu` and no `--multi_gpu`, accelerate starts one process whatever the number asked for.
+    """
+    words = list(command)
+    if not any(Path(word).name in ("accelerate", "accelerate.commands.launch", "launch.py") for word in words):
+        return None
+    number = _option(words, "--num_processes") or _option(words, "--num-processes")
+    if number is None and (file := _option(words, "--config_file") or _option(words, "--config-file")):
+        number = _from_file(Path(file))
+    return int(number) if number is not None and str(number).isdigit() else None
+
+
+def _option(words: list[str], name: str) -> str | None:
+    for index, word in enumerate(words):
+        if word == name and index + 1 < len(words):
+            return words[index + 1]
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2]
+    return None
+
+
+def _from_file(file: Path) -> Any:
+    import yaml
+
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return None  # accelerate itself has read it, and would have refused it
+    return document.get("num_processes") if isinstance(document, dict) else None
+
+
+def _parent_command() -> list[str]:
+    """Return the command line of the process that started this one, empty where it cannot be seen."""
+    import psutil
+
+    try:
+        parent = psutil.Process().parent()
+        return parent.cmdline() if parent is not None else []
+    except psutil.Error:
+        return []
