@@ -47,6 +47,10 @@ def config(tiny_config_only_model: Path, tmp_path: Path) -> Path:
         (["resume_from_checkpoint=nowhere"], "'nowhere' is not a complete checkpoint"),
         (["resume_from_checkpoint=true"], "there is no complete checkpoint in out"),
         (["response_template=#", "dataset_text_field=prompt"], "8 of 8 rows cannot be trained on"),
+        (
+            ["eval_strategy=steps", "recommend=false"],
+            "training.eval_strategy: got 'steps' (from command line); needs held",
+        ),
         (["dataset_text_field=body"], "there is no column body; the rows have: prompt, completion"),
     ],
 )

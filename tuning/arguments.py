@@ -18,7 +18,7 @@ _OURS = frozenset({"resume_from_checkpoint", "model_init_kwargs", "pad_token"})
 """Fields of SFTConfig that are acted on before the trainer exists."""
 
 
-def sft_config(config: TuningConfig, assistant_only_loss: bool, has_validation: bool) -> SFTConfig:
+def sft_config(config: TuningConfig, assistant_only_loss: bool) -> SFTConfig:
     """Make TRL's arguments from the decided fields; what is undecided keeps Hugging Face's default.
 
     Raises:
@@ -31,8 +31,6 @@ def sft_config(config: TuningConfig, assistant_only_loss: bool, has_validation: 
         for name, value in config.training.model_dump().items()
         if value is not None and name in sft_config_fields() and name not in _OURS
     }
-    if not has_validation:
-        decided |= {"eval_strategy": "no", "load_best_model_at_end": False}
     ours: dict[str, Any] = {"report_to": "none", "trust_remote_code": config.model.trust_remote_code}
     derived: dict[str, Any] = {"assistant_only_loss": assistant_only_loss, "disable_tqdm": not sys.stderr.isatty()}
     try:

@@ -16,6 +16,7 @@ from tuning.arguments import peft_config_of, sft_config
 from tuning.config.building import build_config, complete, with_checked_values
 from tuning.config.ir import IR
 from tuning.config.loading import load_ir, load_mapping
+from tuning.config.rules import held_out_rows
 from tuning.config.schema import TuningConfig
 from tuning.data.datasets import Splits, load_datasets
 from tuning.data.rows import Rows, load_rows
@@ -75,7 +76,7 @@ def load_config(source: Sequence[str] | Mapping[str, Any] = ()) -> Job:
     recommendations: list[Recommendation] = []
     if given.recommender.recommend:
         ir, recommendations = recommend(ir)
-    config = build_config(ir)
+    config = build_config(ir, (held_out_rows,))
     return Job(config, complete(ir, config), tuple(recommendations))
 
 
@@ -121,7 +122,7 @@ def build_trainer(
     started = time.monotonic()
     model = load_model(config, tokenizer, additions)
     tracker.track(time.monotonic() - started, "model_load_time", stage="additional")
-    args = sft_config(config, splits.assistant_only_loss, has_validation=splits.validation is not None)
+    args = sft_config(config, splits.assistant_only_loss)
     console.tell_devices(args, model)
     trainer = SFTTrainer(
         model,

@@ -52,13 +52,21 @@ def scratch(config: TuningConfig) -> Iterator[Problem]:
 
 
 def evaluation(config: TuningConfig) -> Iterator[Problem]:
-    """Refuse an evaluation without rows, and a best model that is never looked for."""
+    """Refuse a best model that is never looked for."""
     training = config.training.model_dump()
-    wants_rows = training["eval_strategy"] not in (None, "no") or training["load_best_model_at_end"]
-    if wants_rows and config.data.validation_fraction == 0:
-        yield Problem("data.validation_fraction", "evaluation was asked for, and it leaves no rows for it")
     if training["load_best_model_at_end"] and training["eval_strategy"] == "no":
         yield Problem("training.load_best_model_at_end", "needs evaluation; eval_strategy is 'no'")
+
+
+def held_out_rows(config: TuningConfig) -> Iterator[Problem]:
+    """Refuse an evaluation without rows. For a completed configuration: the recommender may hold some out."""
+    if config.data.validation_data_path or config.data.validation_fraction:
+        return
+    training = config.training.model_dump()
+    for name in ("eval_strategy", "load_best_model_at_end", "eval_on_start"):
+        if training[name] not in (None, False, "no"):
+            hint = "Give validation_data_path, or validation_fraction above 0."
+            yield Problem(f"training.{name}", "needs held-out rows, and there are none", hint=hint)
 
 
 def _given(config: TuningConfig, path: str) -> bool:
