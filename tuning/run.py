@@ -13,13 +13,13 @@ from tuning.config.ir import IR
 from tuning.config.schema import TuningConfig
 from tuning.errors import UserError
 from tuning.recommender.action import Recommendation
+from tuning.trackers.sync import set_aside
 from tuning.trackers.tracker import Tracker
 from tuning.trackers.tracker_factory import create_tracker
 from tuning.world import rank
 
 CONFIG_FILE = "config.json"
 RECOMMENDATIONS_FILE = "recommendations.json"
-TRACKING_FOLDER = "tracking"
 
 
 @contextlib.contextmanager
@@ -94,18 +94,9 @@ def _prepare_folder(folder: Path, document: IR, recommendations: tuple[Recommend
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not resumed:
-            _set_aside(folder / TRACKING_FOLDER)
+            set_aside(folder)
         write_json(folder / CONFIG_FILE, as_document(document))
         write_json(folder / RECOMMENDATIONS_FILE, [found.to_dict() for found in recommendations])
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(f"training.output_dir: '{folder}' cannot be written: {reason}; choose another") from error
-
-
-def _set_aside(tracking: Path) -> None:
-    """Rename the record of an earlier run in the same folder: a run that starts anew is another run."""
-    if tracking.exists():
-        number = 1
-        while tracking.with_name(f"{tracking.name}.{number}").exists():
-            number += 1
-        tracking.rename(tracking.with_name(f"{tracking.name}.{number}"))

@@ -143,7 +143,7 @@ def evaluate(trainer: SFTTrainer, tracker: Tracker) -> dict[str, float]:
         return {}
     metrics = _evaluation_at_the_last_step(trainer) or trainer.evaluate()
     metrics["perplexity"] = math.exp(min(metrics["eval_loss"], _LARGEST_EXPONENT))
-    tracker.track({"perplexity": metrics["perplexity"]}, stage="eval", step=trainer.state.global_step)
+    tracker.track({name: metrics[name] for name in ("eval_loss", "perplexity")}, stage="final")
     if trainer.is_world_process_zero():
         write_json(Path(str(trainer.args.output_dir)) / EVALUATION_FILE, metrics)
     return metrics

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,15 @@ def test_a_service_that_is_down_gets_everything_later(log: EventLog, feed: Any, 
 
 def test_a_backend_is_found_by_its_address() -> None:
     assert load_backend("jsonl_backend:JsonlBackend").__name__ == "JsonlBackend"
+
+
+def test_the_tracker_in_the_documentation_works(log: EventLog, files: RunFiles) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tracking.md").read_text()
+    names: dict[str, Any] = {}
+    exec(page[page.index("import sqlite3") :].split("```")[0], names)
+    point(log, 1, loss=2.0)
+    for _ in range(2):
+        files.delivery("sqlite").unlink(missing_ok=True)
+        assert Feed(files, "sqlite", names["SqliteBackend"], {}).run(follow=False)
+    rows = sqlite3.connect(files.run_dir / "metrics.db").execute("select * from metrics").fetchall()
+    assert rows == [("r1", "loss", 1, 2.0)]

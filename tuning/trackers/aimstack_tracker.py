@@ -81,10 +81,11 @@ class AimstackBackend(Backend):
             self._copy(path, name)
         self.params({f"artifacts.{name.replace('.', '_')}": str(path)})
 
-    def flush(self) -> None:
+    def flush(self) -> bool:
         """Wait until a server has taken everything; a local repository has it already."""
         if self._is_remote:
             self._run.repo._client.get_queue().wait_for_finish()
+        return True
 
     def close(self, status: str, error: str | None) -> None:
         """Set the state and end the run."""

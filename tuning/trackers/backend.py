@@ -76,8 +76,12 @@ class Backend:
     def artifact(self, path: Path, name: str) -> None:
         """Add a file or folder."""
 
-    def flush(self) -> None:
-        """Return once everything sent so far is safe in the service."""
+    def flush(self) -> bool:
+        """Wait until everything sent so far is safe in the service; False where only `close` makes sure of that.
+
+        What is not yet safe when this process or the service breaks down is sent again.
+        """
+        return True
 
     def close(self, status: str, error: str | None) -> None:
         """End the run: `finished`, `failed`, `killed` or `preempted`, with the error's first line."""

@@ -142,12 +142,14 @@ def _parse(line: bytes) -> Record | None:
 
 
 def _end_of(path: Path) -> tuple[int, bool]:
-    seq, line = 0, b"\n"
+    """Return the number of the last record, and whether the last line was cut short."""
+    last, line = b"", b"\n"
     with path.open("rb") as file:
         for line in file:
-            record = _parse(line) if line.startswith(b'{"seq":') and line.endswith(b"\n") else None
-            seq = max(seq, record["seq"]) if record else seq
-    return seq, not line.endswith(b"\n")
+            if line.startswith(b'{"seq":') and line.endswith(b"}\n"):
+                last = line
+    record = _parse(last)
+    return record["seq"] if record else 0, not line.endswith(b"\n")
 
 
 def _ignore_os_error(call: Any, *args: Any) -> None:

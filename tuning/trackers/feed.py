@@ -45,10 +45,7 @@ class Feed:
         self._files = files
         self._new_backend = new_backend
         self._options = options
-        self._backend: Backend | None = None
-        self._reader = LogReader(files.events)
-        self._replay = Replay()
-        self._pending: Delivery | None = None
+        self._start_over()
 
     def run(self, follow: bool) -> bool:
         """Send until the log ends, or with `follow` until the run ends; True when everything has arrived."""
@@ -65,20 +62,25 @@ class Feed:
         self._release()
         return False
 
-    def _send_next(self) -> None:
-        if self._pending is None:
-            self._pending = self._replay.take(self._reader.read(), after=self.progress.seq)
-        if self._pending.num_records:
-            self._deliver(self._opened(), self._pending)
-            self._save(seq=self._replay.seq)
-        self._pending = None
+    def _start_over(self) -> None:
+        """Read the log from its start; what is safe in the backend is passed over."""
+        self._reader = LogReader(self._files.events)
+        self._replay = Replay()
+        self._backend: Backend | None = None
 
-    def _deliver(self, backend: Backend, delivery: Delivery) -> None:
+    def _send_next(self) -> None:
+        delivery = self._replay.take(self._reader.read(), after=self.progress.seq)
+        if delivery.num_records:
+            is_safe = self._deliver(self._opened(), delivery)
+            self._save(sent=self._replay.seq, **({"seq": self._replay.seq} if is_safe else {}))
+
+    def _deliver(self, backend: Backend, delivery: Delivery) -> bool:
         self._send(lambda pairs: backend.params(dict(pairs)), list(delivery.params.items()))
         self._send(backend.metrics, delivery.points)
-        backend.flush()
+        is_safe = backend.flush()
         self._keep_long_params(delivery)
         self._send_artifacts(backend, [[str(item.path), item.name] for item in delivery.artifacts])
+        return is_safe
 
     def _end(self) -> None:
         """Close the backend's run as the log says, unless that was done before and nothing came after."""
@@ -88,7 +90,7 @@ class Feed:
         if end is not None and (self._backend is not None or self.progress.closed < end["seq"]):
             self._opened().close(end["state"], end.get("error"))
             self._backend = None
-            self._save(closed=end["seq"])
+            self._save(seq=self._replay.seq, closed=end["seq"])
         self._release()
 
     def _opened(self) -> Backend:
@@ -170,8 +172,8 @@ class Feed:
                 return True
             except Exception as error:
                 logger.warning("%s: %s", self.name, error, exc_info=True)
-                self._backend = None
                 self._save(error=_first_line(error))
+                self._start_over()
             tries += 1
             if not follow and tries == _TRIES_OF_A_REPLAY:
                 return False
@@ -188,6 +190,7 @@ class Feed:
         backend, self._backend = self._backend, None
         if backend is not None:
             backend.release()
+            self._save(seq=max(self.progress.seq, self.progress.sent))
 
     def _save(self, **changes: Any) -> None:
         for name, value in changes.items():

@@ -12,13 +12,15 @@ from tuning.trackers.run_files import RunFiles, read_json, write_json
 
 @dataclass
 class Progress:
-    """The state of one backend; `seq` and `closed` are record numbers of the event log."""
+    """The state of one backend; `seq`, `sent` and `closed` are record numbers of the event log."""
 
     run_id: str | None = None
     url: str | None = None
     open_with: str | None = None
     seq: int = 0
     """Every record up to this one has arrived, artifacts in `left` excepted."""
+    sent: int = 0
+    """Every record up to this one was handed over, though it may not be safe yet."""
     closed: int = 0
     """The final state that the backend was last closed with."""
     left: list[list[str]] = field(default_factory=list)

@@ -39,8 +39,8 @@ class FeedProcess:
     def seconds_without_progress(self, seq: int) -> float:
         """Return for how long nothing has arrived in the backend although the log went on to record `seq`."""
         progress = load_progress(self._files, self.name)
-        seen = (progress.run_id, progress.seq, progress.closed, len(progress.left))
-        if seen != self._seen or progress.seq >= seq:
+        seen = (progress.run_id, progress.sent, progress.seq, progress.closed, len(progress.left))
+        if seen != self._seen or progress.sent >= seq:
             self._seen, self._moved_at = seen, time.monotonic()
         return time.monotonic() - self._moved_at
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -21,8 +19,6 @@ from tuning.trackers.wandb_log import TransactionLog
 STEP = "train/global_step"
 _MODES = ("offline", "online")
 _FLUSH_SECONDS = 15.0
-# Put into the folder of a session whose upload W&B has seen through.
-_UPLOADED = "uploaded"
 # Names that would bind this run to another one, or reach W&B past the options of the run.
 _FOREIGN = (
     "WANDB_RUN_ID",
@@ -60,9 +56,6 @@ class WandbBackend(Backend):
         folder.mkdir(parents=True, exist_ok=True)
         run_id = saved_id or run.run_id[:16]
         self._is_online = run.options.get("wandb_mode") == "online"
-        self._stored = _stored_points(folder, run_id)
-        if self._is_online:
-            _upload_sessions(folder, run_id)
         self._run = wandb.init(
             project=str(run.options.get("wandb_project") or run.experiment),
             entity=run.options.get("wandb_entity"),
@@ -73,6 +66,7 @@ class WandbBackend(Backend):
             dir=str(folder),
             settings=_settings(run.options),
         )
+        self._stored = _stored_points(folder, run_id, self._run if self._is_online else None)
         self._log = TransactionLog(Path(self._run.settings.sync_file))
         self._num_rows = self._num_stored = 0
         self._run.define_metric(STEP)
@@ -103,8 +97,8 @@ class WandbBackend(Backend):
             artifact.add_file(str(path), name=Path(name).name)
         self._run.log_artifact(artifact)
 
-    def flush(self) -> None:
-        """Wait until every row stands in the run's file.
+    def flush(self) -> bool:
+        """Wait until every row stands in the run's file; a server is sure to have it only when the session ends.
 
         Raises:
             TimeoutError: W&B's own process does not write them.
@@ -115,36 +109,32 @@ class WandbBackend(Backend):
             if time.monotonic() > until:
                 raise TimeoutError(f"W&B has written {self._num_stored} of {self._num_rows} rows to {self._log.path}")
             time.sleep(0.02)
+        return not self._is_online
 
     def close(self, status: str, error: str | None) -> None:
         """Set the state and end the session, marked as failed by W&B's exit code where it is not finished."""
         self._run.summary["state"] = status
         if error:
             self._run.summary["error"] = error
-        self._end_session(0 if status == "finished" else 1)
+        self._run.finish(exit_code=0 if status == "finished" else 1)
 
     def release(self) -> None:
         """End the session; the run can be gone on with."""
-        self._end_session(0)
-
-    def _end_session(self, exit_code: int) -> None:
-        folder = Path(self._run.settings.sync_dir)
-        self._run.finish(exit_code=exit_code)
-        if self._is_online:
-            (folder / _UPLOADED).touch()
+        self._run.finish(exit_code=0)
 
     def _open_with(self, run: RunInfo, folder: Path, run_id: str) -> str:
         if self._is_online:
             return str(self._run.url)
         folders = sorted({*_session_folders(folder, run_id), Path(self._run.settings.sync_dir)})
-        return "wandb sync " + " ".join(shlex.quote(str(one)) for one in folders)
+        server = f"WANDB_BASE_URL={shlex.quote(_base_url(run.options))} " if run.options.get("wandb_base_url") else ""
+        return f"{server}wandb sync " + " ".join(shlex.quote(str(one)) for one in folders)
 
 
 def _settings(options: Mapping[str, Any]) -> Any:
     import wandb
 
     return wandb.Settings(
-        base_url=options.get("wandb_base_url") or os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai",
+        base_url=_base_url(options),
         console="off",
         disable_git=True,
         disable_job_creation=True,
@@ -162,33 +152,26 @@ def _settings(options: Mapping[str, Any]) -> Any:
     )
 
 
+def _base_url(options: Mapping[str, Any]) -> str:
+    return str(options.get("wandb_base_url") or os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
+
+
 def _session_folders(folder: Path, run_id: str) -> list[Path]:
     return sorted((folder / "wandb").glob(f"*run-*-{run_id}*"))
 
 
-def _stored_points(folder: Path, run_id: str) -> set[tuple[str, int]]:
-    """List the points that earlier sessions of the run have written, as (name, step)."""
+def _stored_points(folder: Path, run_id: str, online: Any | None) -> set[tuple[str, int]]:
+    """List the points that the run has already, as (name, step).
+
+    Offline, those are the rows that earlier sessions have written. A server may have had less than what was written: it
+    has as many rows as the run starts behind, and W&B numbers the rows of a run through all its sessions.
+    """
     stored = set()
     for session in _session_folders(folder, run_id):
         for row in TransactionLog(session / f"run-{run_id}.wandb").rows():
-            stored |= {(name, int(row[STEP])) for name in row if STEP in row}
+            if STEP in row and (online is None or row["_step"] < online.starting_step):
+                stored |= {(name, int(row[STEP])) for name in row}
     return stored
-
-
-def _upload_sessions(folder: Path, run_id: str) -> None:
-    """Upload what earlier sessions of the run have written and could not send.
-
-    Raises:
-        ConnectionError: W&B's server does not take it.
-    """
-    for session in _session_folders(folder, run_id):
-        if (session / _UPLOADED).exists():
-            continue
-        command = [sys.executable, "-m", "wandb", "sync", "--include-online", "--include-synced", str(session)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise ConnectionError(f"wandb sync {session}: {done.stderr.strip() or done.stdout.strip()}")
-        (session / _UPLOADED).touch()
 
 
 def _artifact_name(run_id: str, name: str) -> str:
