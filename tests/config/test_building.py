@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from tuning.config.building import build_config, complete, with_checked_values
+from tuning.config.hf_fields import sft_config_fields
 from tuning.config.ir import leaves
 from tuning.config.loading import load_mapping
-from tuning.config.names import field_paths
+from tuning.config.names import RETIRED, field_paths, path_of
 from tuning.config.schema import TuningConfig, sections
 from tuning.errors import ConfigError
 
@@ -84,6 +85,11 @@ def test_typed_line_breaks_in_templates_become_line_breaks(field: str) -> None:
 def test_flat_names_are_unique_over_all_sections() -> None:
     names = [name for section in sections().values() for name in section.model_fields]
     assert len(names) == len(set(names))
+
+
+def test_every_field_of_sft_config_is_accepted_under_its_own_name() -> None:
+    unknown = [name for name in sft_config_fields() if path_of(name) is None and name not in RETIRED]
+    assert unknown == []
 
 
 def test_every_field_says_what_it_means() -> None:
