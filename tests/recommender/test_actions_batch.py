@@ -27,6 +27,7 @@ from tuning.recommender.actions.batch import (
     EvalBatchSize,
     GradientAccumulation,
     GradientCheckpointing,
+    PinMemory,
     wanted_batch,
 )
 from tuning.recommender.facts import Facts
@@ -130,3 +131,8 @@ def test_checkpointing_is_not_reentrant_unless_the_user_said_how_it_is() -> None
     }
     ir = ir.merge({"training": {"gradient_checkpointing_kwargs": {"determinism_check": "none"}}}, "command line")
     assert "gradient_checkpointing_kwargs" not in written(GradientCheckpointing().apply(ir, LARGE))
+
+
+@pytest.mark.parametrize(("facts", "pinned"), [(SMALL, False), (LARGE, None), (NOTHING, None)])
+def test_memory_is_not_pinned_for_a_cpu(facts: Facts, pinned: bool | None) -> None:
+    assert written(PinMemory().apply(IR(), facts)).get("dataloader_pin_memory") is pinned

@@ -34,7 +34,7 @@ def run(method: str = "none", batch: int = 128, steps: int = 1000, **more: Any) 
         (run("lora", steps=99), of_size(8e9), 4.5e-4),
         (run(), of_size(8e9), 3e-5),
         (run(batch=64), of_size(8e9), 2.1e-5),
-        (run(batch=8), of_size(8e5), 9e-4),
+        (run(batch=16), of_size(0.94e6), 2.4e-3),
         (run(), of_size(1e12), 5e-6),
         (run(batch=4096), of_size(8e9), 4.5e-5),
         (run(), NOTHING, 3e-5),

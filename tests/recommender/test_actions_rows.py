@@ -107,7 +107,11 @@ def test_more_rows_are_seen_fewer_times(num_rows: int | None, ir: IR, epochs: fl
     assert written(Epochs().apply(ir, facts)).get("num_train_epochs") == epochs
 
 
-BATCH: dict[str, Any] = {"training__per_device_train_batch_size": 4, "training__max_length": 128}
+BATCH: dict[str, Any] = {
+    "peft__peft_method": "lora",
+    "training__per_device_train_batch_size": 4,
+    "training__max_length": 128,
+}
 UNEVEN = Facts(data=rows(*[(10, 5), (10, 5), (10, 5), (100, 5)] * 10))
 
 
@@ -116,6 +120,7 @@ UNEVEN = Facts(data=rows(*[(10, 5), (10, 5), (10, 5), (100, 5)] * 10))
     [
         (decided(**BATCH), UNEVEN, "group_by_length"),
         (decided(**BATCH), SMALL, "random"),
+        (decided(**{**BATCH, "peft__peft_method": "none"}), UNEVEN, "random"),
         (decided(**{**BATCH, "training__max_length": 12}), UNEVEN, "random"),
         (decided(**{**BATCH, "training__per_device_train_batch_size": 1}), UNEVEN, "random"),
         (decided(**BATCH, training__packing=True), UNEVEN, None),
@@ -123,7 +128,7 @@ UNEVEN = Facts(data=rows(*[(10, 5), (10, 5), (10, 5), (100, 5)] * 10))
         (IR(), UNEVEN, None),
     ],
 )
-def test_rows_of_like_length_go_together_where_padding_would_waste_a_fifth(
+def test_rows_of_like_length_go_together_where_padding_would_waste_a_fifth_and_nothing_is_lost(
     ir: IR, facts: Facts, strategy: str | None
 ) -> None:
     assert written(Sampling().apply(ir, facts)).get("train_sampling_strategy") == strategy

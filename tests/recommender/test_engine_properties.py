@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import jsonpatch
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_up_facts import CPU, CPU_WITH_BF16, EIGHT_GPUS, LLAMA_8B, NOTHING, ONE_OLD_GPU, TINY_LLAMA, data, model
@@ -88,15 +89,31 @@ def run(ir: IR, facts: Facts) -> tuple[IR, list[Any]]:
     return RuleEngine(load_actions()).run(ir, facts)
 
 
-few = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+many = settings(few, max_examples=400)
+
+
+def keeps_what_is_the_users(ir: IR, final: IR) -> bool:
+    return all((final.get(path), final.sources[path]) == (ir.get(path), "command line") for path in ir.sources)
+
+
+def as_bytes(outcome: tuple[IR, list[Any]]) -> str:
+    final, recommendations = outcome
+    told = [made.to_dict() for made in recommendations]
+    return json.dumps([final.values, final.sources, told], allow_nan=False)
+
+
+def patched(ir: IR, recommendations: list[Any]) -> Any:
+    values: Any = ir.values
+    for made in recommendations:
+        values = jsonpatch.apply_patch(values, [dict(operation) for operation in made.json_patch])
+    return values
 
 
 @few
 @given(documents(), FACTS)
 def test_what_the_user_set_never_changes(ir: IR, facts: Facts) -> None:
-    final, _ = run(ir, facts)
-    kept = {path: (final.get(path), final.sources[path]) for path in ir.sources}
-    assert kept == {path: (ir.get(path), "command line") for path in ir.sources}
+    assert keeps_what_is_the_users(ir, run(ir, facts)[0])
 
 
 @few
@@ -112,27 +129,31 @@ def test_completing_twice_changes_nothing_more(ir: IR, facts: Facts) -> None:
 @given(documents(), FACTS)
 def test_the_json_patches_in_order_make_the_final_values_from_the_original(ir: IR, facts: Facts) -> None:
     final, recommendations = run(ir, facts)
-    values: Any = ir.values
-    for made in recommendations:
-        values = jsonpatch.apply_patch(values, [dict(operation) for operation in made.json_patch])
-    assert values == final.values
+    assert patched(ir, recommendations) == final.values
 
 
 @few
 @given(documents(), FACTS)
 def test_a_valid_document_stays_valid(ir: IR, facts: Facts) -> None:
-    final, _ = run(ir, facts)
-    assert is_valid(final) or not is_valid(ir)
+    assert is_valid(run(ir, facts)[0]) or not is_valid(ir)
 
 
 @few
 @given(documents(), FACTS)
 def test_the_same_input_gives_the_same_bytes(ir: IR, facts: Facts) -> None:
-    first, second = (
-        json.dumps([final.values, dict(final.sources), [made.to_dict() for made in recommendations]], allow_nan=False)
-        for final, recommendations in (run(ir, facts), run(ir, facts))
-    )
-    assert first == second
+    assert as_bytes(run(ir, facts)) == as_bytes(run(ir, facts))
+
+
+@pytest.mark.slow
+@many
+@given(documents(), FACTS)
+def test_all_of_this_holds_for_many_documents(ir: IR, facts: Facts) -> None:
+    final, recommendations = run(ir, facts)
+    again, _ = run(final, facts)
+    assert keeps_what_is_the_users(ir, final)
+    assert again == final
+    assert patched(ir, recommendations) == final.values
+    assert is_valid(final) or not is_valid(ir)
 
 
 def test_nothing_known_and_nothing_set_still_gives_a_valid_document() -> None:

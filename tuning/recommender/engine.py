@@ -12,7 +12,7 @@ from tuning.config.ir import IR, leaves
 from tuning.errors import TuningError
 from tuning.recommender.action import Action, Declined, Level, Recommendation
 from tuning.recommender.facts import Facts, probe
-from tuning.recommender.patches import allowed, joined, removed, written_by
+from tuning.recommender.patches import allowed, holds, joined, removed, written_by
 
 MAX_PASSES = 20
 
@@ -48,8 +48,9 @@ class RuleEngine:
                 made = action.apply(current, facts)
                 if made is not None:
                     latest[action.name] = made
-                    written[action.name] = allowed(made.patch, ir)
-                    current = current.merge(written[action.name], _origin(action.name))
+                    written[action.name] = patch = allowed(made.patch, ir)
+                    if not holds(current, patch, _origin(action.name)):
+                        current = current.merge(patch, _origin(action.name))
             if current == before:
                 made_in_order = {name: latest[name] for name in self.names() if name in latest}
                 return current, list(_explained(ir, current, made_in_order))
@@ -109,13 +110,11 @@ def _declined(made: Recommendation, original: IR) -> Iterator[Declined]:
 
 
 def _disagreement(before: IR, after: IR, written: Mapping[str, Mapping[str, Any]]) -> str:
-    restless = sorted(path for path, value in _differences(before, after))
+    restless = _differences(before, after)
     names = [name for name, patch in written.items() if any(path in restless for path, _ in leaves(patch))]
     return f"{' and '.join(names)} do not settle {', '.join(restless)} after {MAX_PASSES} passes"
 
 
-def _differences(before: IR, after: IR) -> Iterator[tuple[str, Any]]:
-    old, new = dict(leaves(before.values)), dict(leaves(after.values))
-    for path in old.keys() | new.keys():
-        if old.get(path) != new.get(path) or before.sources.get(path) != after.sources.get(path):
-            yield path, new.get(path)
+def _differences(before: IR, after: IR) -> list[str]:
+    old, new = ({path: (value, ir.sources.get(path)) for path, value in leaves(ir.values)} for ir in (before, after))
+    return sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tuning.config.ir import IR
+from tuning.config.ir import IR, leaves
 
 
 def allowed(patch: Mapping[str, Any], ir: IR, prefix: str = "") -> dict[str, Any]:
@@ -19,6 +19,14 @@ def allowed(patch: Mapping[str, Any], ir: IR, prefix: str = "") -> dict[str, Any
         elif not ir.is_set_by_user(path):
             kept[key] = value
     return kept
+
+
+def holds(ir: IR, patch: Mapping[str, Any], origin: str) -> bool:
+    """Tell whether a document has all values of a patch already, and from the same source."""
+    return all(
+        ir.sources.get(path) == origin and ir.get(path) == value and type(ir.get(path)) is type(value)
+        for path, value in leaves(patch)
+    )
 
 
 def written_by(values: Mapping[str, Any], sources: Mapping[str, str], origin: str, prefix: str = "") -> dict[str, Any]:

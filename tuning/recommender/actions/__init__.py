@@ -20,6 +20,7 @@ _BUILTIN = {
     "BatchSize": "batch",
     "GradientAccumulation": "batch",
     "EvalBatchSize": "batch",
+    "PinMemory": "batch",
     "Sampling": "rows",
     "LearningRate": "optimizer",
     "Scheduler": "optimizer",

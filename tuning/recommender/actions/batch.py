@@ -99,6 +99,18 @@ class EvalBatchSize(Action):
         )
 
 
+class PinMemory(Action):
+    """Off where there is no device to copy to; torch warns of it in every epoch."""
+
+    def apply(self, ir: IR, facts: Facts) -> Recommendation | None:
+        """Speak up on a CPU alone."""
+        if facts.hardware is None or facts.hardware.accelerator != "cpu":
+            return None
+        comment = "Batches stay in the memory of the CPU."
+        values = {"training.dataloader_pin_memory": False}
+        return suggest(values, comment, Kind.SYSTEM_PERFORMANCE, "torch's documentation of DataLoader")
+
+
 def wanted_batch(ir: IR, facts: Facts) -> int:
     """Choose the sequences per update: 16 for LoRA, 64 in full, fewer where there would be too few updates.
 

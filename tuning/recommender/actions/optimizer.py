@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from tuning.config.ir import IR
 from tuning.recommender.action import Action, Kind, Recommendation, suggest
@@ -10,10 +11,8 @@ from tuning.recommender.facts import Facts
 from tuning.recommender.schedule import sequences_per_update, total_steps
 from tuning.recommender.values import counted, is_from_scratch, is_lora, parameters, two_digits
 
-_LORA_RATE, _FULL_RATE = 3e-4, 3e-5
 _REFERENCE_PARAMETERS = 8e9
 _REFERENCE_BATCH = 128
-_LORA_RANGE, _FULL_RANGE = (2e-4, 1e-2), (5e-6, 3e-3)
 _BATCH_RANGE = (0.3, 1.5)
 _FEW_STEPS, _FEW_STEPS_FACTOR = 100, 1.5
 _SCRATCH_RATE, _SCRATCH_PARAMETERS, _SCRATCH_RANGE = 6e-4, 125e6, (1e-4, 1e-2)
@@ -21,13 +20,27 @@ _SHORT_RUN_STEPS = 50
 _WARMUP_SHARE, _MOST_WARMUP_STEPS = 0.03, 100
 
 _SWEEP = (
-    "tinker-cookbook's SFT sweep (Tulu 3, batch 128): 3e-4 for LoRA at 8B, full a tenth of it, 1/sqrt(parameters); "
-    "own runs at 0.8 M parameters for the upper ends"
+    "tinker-cookbook's SFT sweep (Tulu 3, batch 128): 3e-4 for LoRA at 8B, full a tenth of it; own runs at 0.94 M "
+    "parameters, 100 steps of 16: best 3e-3 in full and 1e-2 for LoRA"
 )
 _SCRATCH = (
     "Brown et al., arXiv 2005.14165, table 2.1: 6e-4 at 125 M, 1e-4 at 13 B; own runs, 225 steps of 16: best 6e-3 at "
     "0.17 M and 2e-3 to 4e-3 at 0.93 M"
 )
+
+
+class _Rule(NamedTuple):
+    """A rate at 8 billion parameters and 128 sequences per update, and how it grows as models get smaller."""
+
+    name: str
+    rate: float
+    exponent: float
+    least: float
+    most: float
+
+
+_LORA = _Rule("LoRA", rate=3e-4, exponent=0.5, least=2e-4, most=1e-2)
+_FULL = _Rule("Full", rate=3e-5, exponent=0.6, least=5e-6, most=1e-2)
 
 
 class LearningRate(Action):
@@ -39,12 +52,13 @@ class LearningRate(Action):
         if is_from_scratch(ir):
             return _from_scratch(count)
         batch, steps = sequences_per_update(ir, facts), total_steps(ir, facts)
-        name, rate, (low, high) = (
-            ("LoRA", _LORA_RATE, _LORA_RANGE) if is_lora(ir) else ("Full", _FULL_RATE, _FULL_RANGE)
+        rule = _LORA if is_lora(ir) else _FULL
+        rate, parts = (
+            rule.rate,
+            [f"{rule.name} fine-tuning of {_size(count)}: {rule.rate:g} at 8 billion and batch 128"],
         )
-        parts = [f"{name} fine-tuning of {_size(count)}: {rate:g} at 8 billion and batch {_REFERENCE_BATCH}"]
         if count:
-            rate = min(max(rate * math.sqrt(_REFERENCE_PARAMETERS / count), low), high)
+            rate = min(max(rate * (_REFERENCE_PARAMETERS / count) ** rule.exponent, rule.least), rule.most)
             parts.append(f"{rate:.2g} at this size")
         if batch:
             rate *= min(max(math.sqrt(batch / _REFERENCE_BATCH), _BATCH_RANGE[0]), _BATCH_RANGE[1])

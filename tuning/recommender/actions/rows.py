@@ -13,7 +13,7 @@ from tuning.recommender.facts import Facts
 from tuning.recommender.memory_plan import fits, planned_step
 from tuning.recommender.schedule import max_steps
 from tuning.recommender.token_lengths import RowLength
-from tuning.recommender.values import counted, is_from_scratch, refuses_evaluation, wants_evaluation, whole
+from tuning.recommender.values import counted, is_from_scratch, is_lora, refuses_evaluation, wants_evaluation, whole
 
 _LENGTH_STEP = 64
 _MOST_SUPERVISED_LOST = 0.005
@@ -81,10 +81,14 @@ class Epochs(Action):
 
 
 class Sampling(Action):
-    """Rows of like length together, where padding would otherwise waste time."""
+    """Rows of like length together under LoRA, where padding would waste time; random order where it teaches more."""
 
     def apply(self, ir: IR, facts: Facts) -> Recommendation | None:
-        """Work out the share of padding in the batches of the sampled rows."""
+        """Work out the share of padding in the batches of the sampled rows.
+
+        Source: own runs at 0.94 M parameters, held-out loss random against grouped: from scratch 0.77 against 3.40, all
+        weights 3.385 against 3.425, LoRA 5.271 both.
+        """
         batch, length = whole(ir, "training.per_device_train_batch_size"), whole(ir, "training.max_length")
         lengths = facts.data.row_lengths if facts.data is not None else ()
         if (
@@ -95,10 +99,13 @@ class Sampling(Action):
         ):
             return None
         waste = padding_waste([min(row.tokens, length or row.tokens) for row in lengths], batch)
-        strategy = "group_by_length" if waste > _MOST_WASTE else "random"
-        comment = f"Random batches of {batch} would hold {waste:.0%} padding; the limit is {_MOST_WASTE:.0%}."
-        source = "compute grows with padded length: above a fifth, grouping saves more than random order is worth"
-        return suggest({"training.train_sampling_strategy": strategy}, comment, Kind.SYSTEM_PERFORMANCE, source)
+        if waste > _MOST_WASTE and is_lora(ir):
+            strategy, comment = "group_by_length", f"Random batches of {batch} would hold {waste:.0%} padding."
+        else:
+            strategy, comment = "random", f"Random batches of {batch} hold {waste:.0%} padding"
+            comment += "; batches of like length would teach less." if waste > _MOST_WASTE else "."
+        source = "own runs: grouping by length left full training with a higher held-out loss, and LoRA with the same"
+        return suggest({"training.train_sampling_strategy": strategy}, comment, Kind.MODEL_QUALITY, source)
 
 
 def _held_out(rows: int | None, ir: IR) -> tuple[float, str]:
