@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tuning.config.loading import CONFIG_PATH_VARIABLE, CONFIG_TEXT_VARIABLE, load_ir, load_mapping
+from tuning.errors import ConfigError
 
 
 def values(*argv: str) -> dict[str, Any]:
@@ -17,8 +18,11 @@ def values(*argv: str) -> dict[str, Any]:
     return dict(loaded.ir.values)
 
 
-def problem(*argv: str) -> str:
-    return "\n".join(str(found) for found in load_ir(argv, environ={}).problems)
+def problem(*argv: str, environ: dict[str, str] | None = None) -> str:
+    try:
+        return "\n".join(str(found) for found in load_ir(argv, environ=environ or {}).problems)
+    except ConfigError as error:
+        return str(error)
 
 
 @pytest.mark.parametrize(
@@ -98,8 +102,7 @@ def test_a_pickle_in_the_environment_is_refused_and_never_loaded(tmp_path: Path)
             return (Path.touch, (canary,))
 
     encoded = base64.b64encode(pickle.dumps(Touch())).decode()
-    loaded = load_ir([], environ={CONFIG_TEXT_VARIABLE: encoded})
-    assert "base64 of a JSON document" in str(loaded.problems[0])
+    assert "base64 of a JSON document" in problem(environ={CONFIG_TEXT_VARIABLE: encoded})
     assert not canary.exists()
 
 

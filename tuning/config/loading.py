@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from tuning.config.command_line import Override, parse_command_line, parse_value
 from tuning.config.ir import IR, merge_patch, nested
 from tuning.config.names import RETIRED, Setting, known_names, path_of, settings
 from tuning.config.strict_yaml import load_yaml
-from tuning.errors import Problem
+from tuning.errors import ConfigError, Problem, shown
 from tuning.registry import did_you_mean
 
 CONFIG_PATH_VARIABLE = "SFT_TRAINER_CONFIG_JSON_PATH"
 CONFIG_TEXT_VARIABLE = "SFT_TRAINER_CONFIG_JSON_ENV_VAR"
+
+Parse = Callable[[str], tuple[Any, list[Problem]]]
 
 
 @dataclass
@@ -73,6 +75,9 @@ def load_ir(argv: Sequence[str] = (), environ: Mapping[str, str] | None = None) 
     """Read the configuration that a command line and an environment describe.
 
     A file named on the command line replaces the one from the environment; `key=value` overrides win over both.
+
+    Raises:
+        ConfigError: a document cannot be read at all; other problems are collected in what is returned.
     """
     environ = os.environ if environ is None else environ
     command_line = parse_command_line(argv)
@@ -95,43 +100,45 @@ def load_mapping(document: Mapping[str, Any], source: str = "argument") -> Loade
 
 
 def load_file(loaded: Loaded, path: str, source: str) -> None:
-    """Add the settings of a JSON or YAML file; the ending of its name says which."""
+    """Add the settings of a JSON or YAML file; the ending of its name says which.
+
+    Raises:
+        ConfigError: the file cannot be read, so that nothing more can be said of it.
+    """
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        loaded.problems.append(Problem(path, f"the file is not UTF-8 (byte {error.start}); save it as UTF-8"))
+        raise _unreadable(loaded, path, f"the file is not UTF-8 (byte {error.start}); save it as UTF-8") from error
     except OSError as error:
         reason = error.strerror or str(error)
-        loaded.problems.append(Problem(path, f"cannot read the configuration file: {reason}", path, source))
-    else:
-        parse = load_yaml if path.endswith((".yaml", ".yml")) else _load_json
-        _add_document(loaded, parse, text, source)
+        raise _unreadable(loaded, path, f"the configuration file cannot be read: {reason}") from error
+    parse = load_yaml if path.endswith((".yaml", ".yml")) else _load_json
+    _add_document(loaded, parse, text, source)
 
 
 def _load_base64(loaded: Loaded, encoded: str) -> None:
-    source = f"environment {CONFIG_TEXT_VARIABLE}"
     try:
         text = base64.b64decode(encoded, validate=True).decode("utf-8")
-    except (binascii.Error, ValueError):
-        loaded.problems.append(
-            Problem(CONFIG_TEXT_VARIABLE, "expected base64 of a JSON document (a pickle is never read)")
-        )
-    else:
-        _add_document(loaded, _load_json, text, source)
+    except (binascii.Error, ValueError) as error:
+        expected = "expected base64 of a JSON document (a pickle is never read)"
+        raise _unreadable(loaded, CONFIG_TEXT_VARIABLE, expected) from error
+    _add_document(loaded, _load_json, text, f"environment {CONFIG_TEXT_VARIABLE}")
 
 
-def _add_document(loaded: Loaded, parse: Any, text: str, source: str) -> None:
+def _add_document(loaded: Loaded, parse: Parse, text: str, source: str) -> None:
     try:
         document, problems = parse(text)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         message = " ".join(str(error).split()) or "nested too deeply"
-        loaded.problems.append(Problem(source, f"the document cannot be read: {message}"))
-        return
+        raise _unreadable(loaded, source, f"the document cannot be read: {message}") from error
     loaded.problems += [Problem(problem.path, problem.expected, problem.value, source) for problem in problems]
     if not isinstance(document, dict):
-        loaded.problems.append(Problem(source, "expected an object of field names and values", document, source))
-    else:
-        loaded.add(settings(_values_of_a_run(document)), source)
+        raise _unreadable(loaded, source, f"expected an object of field names and values, got {shown(document)}")
+    loaded.add(settings(_values_of_a_run(document)), source)
+
+
+def _unreadable(loaded: Loaded, path: str, expected: str) -> ConfigError:
+    return ConfigError([*loaded.problems, Problem(path, expected)])
 
 
 def _values_of_a_run(document: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Section(BaseModel):
         coerce_numbers_to_str=True,
         validate_default=False,
         protected_namespaces=(),
+        defer_build=True,
     )
 
 
@@ -116,13 +117,15 @@ class Tracking(Section):
     """Where the run is recorded; the run folder always holds everything."""
 
     trackers: Annotated[list[str], BeforeValidator(lambda value: _tracker_names(value))] | None = None
-    """Backends: aim, wandb, mlflow, or several. None: the run folder alone."""
+    """Backends: aim, mlflow, tensorboard, trackio, wandb, or several. None: the run folder alone."""
     experiment: str | None = None
     """Name that groups runs in every backend. None: default."""
     run_name: str | None = None
     """Name of this run. None: experiment, time and four random characters."""
     finish_timeout: Positive = 30.0
     """Longest wait for the backends at the end of the run, seconds; `tune sync` delivers the rest."""
+    system_metrics_interval: NotNegative = 15.0
+    """Seconds between two samples of CPU, memory and GPUs; 0: none are taken."""
     aim_repo: str | None = None
     """Folder (or aim:// address) of the Aim repository. None: in the run folder."""
     aim_remote_server_ip: str | None = None
@@ -145,6 +148,12 @@ class Tracking(Section):
     """Address of a W&B server of your own. None: W&B's."""
     wandb_dir: str | None = None
     """Folder for W&B's files. None: in the run folder."""
+    tensorboard_dir: str | None = None
+    """Folder for TensorBoard's files; each run has a folder of its own in it. None: in the run folder."""
+    trackio_project: str | None = None
+    """Trackio project. None: experiment."""
+    trackio_dir: str | None = None
+    """Folder of Trackio's databases. None: in the run folder."""
     tracker_options: dict[str, Any] | None = None
     """Options of other registered trackers: {name: {option: value}}."""
 
