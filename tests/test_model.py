@@ -22,7 +22,7 @@ def config(model: Path, output_dir: Path, **settings: Any) -> TuningConfig:
 def checkpoint(folder: Path, step: int, torn: bool = False) -> str:
     path = folder / f"checkpoint-{step}"
     path.mkdir(parents=True)
-    (path / "model.safetensors").write_bytes(b"")
+    (path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     (path / "trainer_state.json").write_text('{"global' if torn else "{}")
     return str(path)
 
@@ -32,6 +32,18 @@ def test_the_newest_complete_checkpoint_is_found_by_its_number(tmp_path: Path) -
         newest = checkpoint(tmp_path, step)
     checkpoint(tmp_path, 11, torn=True)
     assert find_checkpoint(config(tmp_path, tmp_path)) == newest
+
+
+def test_a_checkpoint_with_weights_that_were_cut_off_is_passed_over(tmp_path: Path) -> None:
+    whole, cut = checkpoint(tmp_path, 1), Path(checkpoint(tmp_path, 2))
+    (cut / "model.safetensors").write_bytes((900).to_bytes(8, "little") + b"{}")
+    assert find_checkpoint(config(tmp_path, tmp_path)) == whole
+
+
+def test_a_checkpoint_of_another_method_is_refused(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 1)
+    with pytest.raises(UserError, match="holds all weights"):
+        find_checkpoint(config(tmp_path, tmp_path, peft_method="lora"))
 
 
 def test_without_a_checkpoint_or_when_told_so_a_run_starts_anew(tmp_path: Path) -> None:

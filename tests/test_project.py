@@ -41,10 +41,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recommender": FOUNDATION | {"data"},
     "world": FOUNDATION,
     "tokenizer": FOUNDATION | {"data"},
-    "model": FOUNDATION | {"acceleration", "tokenizer"},
-    "console": FOUNDATION | {"data", "recommender", "world"},
-    "run": FOUNDATION | {"recommender", "trackers", "world"},
-    "sft_trainer": FOUNDATION | PARTS | {"recommender", "world", "tokenizer", "model", "console", "run"},
+    "model": FOUNDATION | {"acceleration", "data", "tokenizer"},
+    "checkpoint_callback": set(),
+    "interruption": {"errors"},
+    "stop_callback": {"errors", "interruption"},
+    "fingerprints": FOUNDATION | {"data"},
+    "console": FOUNDATION | {"data", "recommender", "trackers", "world"},
+    "run": FOUNDATION | {"fingerprints", "recommender", "trackers", "world"},
+    "sft_trainer": FOUNDATION
+    | PARTS
+    | {"recommender", "world", "tokenizer", "model", "console", "run"}
+    | {"checkpoint_callback", "interruption", "stop_callback"},
     "recipes": FOUNDATION | {"sft_trainer", "recommender"},
     "cli": FOUNDATION | {"sft_trainer", "recommender", "recipes", "trackers"},
 }
@@ -55,13 +62,14 @@ MACHINE_PATH = re.compile(r"(?<![\w.~}])/(?:" + "|".join(["work", "root", "home"
 
 WITHOUT_EXTRAS = """
 import sys
+WITHOUT = {"aim", "wandb", "mlflow", "tensorboard", "trackio", "bitsandbytes", "fastapi", "uvicorn", "gguf"}
 class Without:
     def __init__(self, finder):
         self.finder = finder
     def __getattr__(self, name):
         return getattr(self.finder, name)
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] not in {"aim", "wandb", "mlflow", "bitsandbytes", "fastapi", "uvicorn", "gguf"}:
+        if name.partition(".")[0] not in WITHOUT:
             return self.finder.find_spec(name, path, target)
 sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 """

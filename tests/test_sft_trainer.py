@@ -130,10 +130,50 @@ def test_a_run_goes_on_from_its_newest_checkpoint_as_the_same_run(flat_json: Pat
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_finished_run_that_is_started_again_trains_nothing_more(flat_json: Path, tmp_path: Path) -> None:
+    words = (str(flat_json), "max_steps=2", "save_steps=1")
+    assert trainer(*words, cwd=tmp_path).returncode == 0
+    weights = (tmp_path / "saved" / "model.safetensors").read_bytes()
+    again = trainer(*words, cwd=tmp_path)
+    assert (again.returncode, "nothing is left to train" in again.stderr) == (0, True), again.stderr
+    assert (tmp_path / "saved" / "model.safetensors").read_bytes() == weights
+    assert not (tmp_path / "out" / "checkpoint-3").exists()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_new_tokens_are_learnt_under_lora(flat_json: Path, tiny_model: Path, tmp_path: Path, tied: bool) -> None:
+    model = _with_embeddings(tiny_model, tmp_path / "base", tied)
+    rows = [{"prompt": f"<tool> {number}: ", "completion": "<tool>"} for number in range(16)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = (f"model_name_or_path={model}", "training_data_path=rows.jsonl", "data_formatter_template=null")
+    settings = ("response_template=null", "peft_method=lora", "add_special_tokens=<tool>", "max_steps=4")
+    done = trainer(str(flat_json), *words, *settings, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    code = (
+        "import sys; from peft import AutoPeftModelForCausalLM as M; m = M.from_pretrained(sys.argv[1])\n"
+        "head, table = m.get_output_embeddings().weight, m.get_input_embeddings().weight\n"
+        "print(bool((head == table).all()), head.shape[0])"
+    )
+    loaded = run("-c", code, str(tmp_path / "saved"), cwd=tmp_path)
+    assert loaded.stdout.split()[0] == str(tied), loaded.stderr
+
+
+def test_packing_that_leaves_nothing_to_learn_is_refused(flat_json: Path, tmp_path: Path) -> None:
+    done = trainer(str(flat_json), "packing=true", "max_length=8", "max_steps=1", cwd=tmp_path)
+    assert (done.returncode, "rows have no response within max_length=8" in done.stderr) == (1, True), done.stderr
+
+
+@pytest.mark.parametrize("word", ["target_modules=nope", "padding_free=true", "init_lora_weights=pisssa"])
+def test_what_trl_or_peft_refuse_is_told_without_a_traceback(flat_json: Path, tmp_path: Path, word: str) -> None:
+    done = trainer(str(flat_json), "peft_method=lora", word, "max_steps=1", cwd=tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+
+
 def test_a_run_that_starts_anew_is_another_run(flat_json: Path, tmp_path: Path) -> None:
     words = (str(flat_json), "max_steps=2", "save_steps=2", "resume_from_checkpoint=false")
     assert [trainer(*words, cwd=tmp_path).returncode for _ in range(2)] == [0, 0]
     assert (tmp_path / "out" / "tracking.1").is_dir()
+    assert (tmp_path / "out" / "earlier.1" / "checkpoint-2").is_dir()
     assert len(events(tmp_path / "out", "run")) == 1
 
 
@@ -199,6 +239,17 @@ def test_the_library_call_is_equal_to_the_command(flat_json: Path, tmp_path: Pat
     assert result.global_step == 4
     tracked = [record["values"] for record in events(tmp_path / "library", "metrics")]
     assert any(values.get("additional/mine") == 7.0 for values in tracked)
+
+
+def _with_embeddings(model: Path, folder: Path, tied: bool) -> Path:
+    """Save a model of the same shape whose head shares the embeddings' weights, or has its own."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    shape = AutoConfig.from_pretrained(model)
+    shape.tie_word_embeddings = tied
+    AutoModelForCausalLM.from_config(shape).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model).save_pretrained(folder)
+    return folder
 
 
 def _port() -> str:

@@ -12,6 +12,7 @@ from tuning.errors import UserError
 
 if TYPE_CHECKING:
     from peft import LoraConfig
+    from transformers import PreTrainedModel
     from trl.trainer.sft_config import SFTConfig
 
 _OURS = frozenset({"resume_from_checkpoint", "model_init_kwargs", "pad_token"})
@@ -43,16 +44,28 @@ def sft_config(config: TuningConfig, assistant_only_loss: bool) -> SFTConfig:
         raise UserError(f"training: Hugging Face refuses these settings together: {error}") from error
 
 
-def peft_config_of(config: TuningConfig, new_token_ids: list[int]) -> LoraConfig | None:
-    """Make PEFT's configuration; None: full fine-tuning. The rows of new tokens are trained beside the adapters."""
+def peft_config_of(config: TuningConfig, model: PreTrainedModel, new_token_ids: list[int]) -> LoraConfig | None:
+    """Make PEFT's configuration; None: full fine-tuning. Where there are new tokens, the embeddings are trained too.
+
+    They are trained whole, and the head with them: PEFT could train single rows, but TRL's loss reads the head's weight
+    itself, and fails on PEFT's wrapper around such rows.
+    """
     if config.peft.peft_method != "lora":
         return None
     from peft import LoraConfig
 
     fields = _lora_fields(config.peft)
     if new_token_ids:
-        fields["trainable_token_indices"] = new_token_ids
+        fields["modules_to_save"] = sorted({*(config.peft.modules_to_save or ()), *_embeddings_of(model)})
+        fields["ensure_weight_tying"] = bool(model.config.tie_word_embeddings)
     return LoraConfig(task_type="CAUSAL_LM", **fields)
+
+
+def _embeddings_of(model: PreTrainedModel) -> list[str]:
+    """Name the input embeddings, and the head where it has weights of its own."""
+    tied = bool(model.config.tie_word_embeddings)
+    parts = [model.get_input_embeddings(), *([] if tied else [model.get_output_embeddings()])]
+    return [name.rpartition(".")[2] for name, part in model.named_modules() if any(part is found for found in parts)]
 
 
 def _lora_fields(peft: Peft) -> dict[str, Any]:

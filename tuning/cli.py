@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 
-from tuning.errors import EXIT_SUCCESS, UserError
+from tuning.errors import EXIT_SUCCESS, TuningError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,9 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_SUCCESS
     try:
         return asked.run(rest)
-    except UserError as error:
+    except TuningError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has had enough; nothing more can be written, at the exit neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_SUCCESS
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -33,6 +38,8 @@ def _parser() -> argparse.ArgumentParser:
         ("validate", _validate, "check a configuration and change nothing"),
         ("recommend", _recommend, "complete a configuration and say why"),
         ("sync", _sync, "deliver a run's record to its trackers, without duplicates"),
+        ("runs", _runs, "list the runs of this machine: state, steps, losses, links"),
+        ("compare", _compare, "show what differs between runs, and where it led"),
         ("schema", _schema, "print the JSON schema of a configuration, for editors"),
     ):
         command = commands.add_parser(name, help=text, description=text, add_help=name in ("validate", "schema"))
@@ -47,9 +54,10 @@ def _run(argv: list[str]) -> int:
 
 
 def _validate(argv: list[str]) -> int:
-    from tuning.sft_trainer import load_config
+    from tuning.sft_trainer import check, load_config
 
     job = load_config(argv)
+    check(job.config)
     print(f"valid: {len(job.recommendations)} recommendations complete it (tune recommend shows them)")
     return EXIT_SUCCESS
 
@@ -64,6 +72,18 @@ def _sync(argv: list[str]) -> int:
     from tuning.trackers.sync import main as sync
 
     return sync(argv)
+
+
+def _runs(argv: list[str]) -> int:
+    from tuning.trackers.runs import main as runs
+
+    return runs(argv)
+
+
+def _compare(argv: list[str]) -> int:
+    from tuning.trackers.comparison import main as compare
+
+    return compare(argv)
 
 
 def _schema(argv: list[str]) -> int:

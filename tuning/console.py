@@ -14,6 +14,7 @@ from tuning.config.ir import leaves
 from tuning.data.rows import Rows
 from tuning.errors import TuningError
 from tuning.recommender.action import Recommendation
+from tuning.trackers.redaction import redact_text
 from tuning.world import rank, world_size
 
 if TYPE_CHECKING:
@@ -26,10 +27,19 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _NOISY = ("httpx", "httpcore", "filelock", "fsspec", "urllib3", "matplotlib")
 
 
+class _RedactingFormatter(logging.Formatter):
+    """Write log lines and tracebacks without the secrets in them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact_text(super().format(record))
+
+
 def set_up_logging() -> None:
     """Log to standard error from `LOG_LEVEL` on (default INFO); other ranks than zero only warnings."""
     level = os.environ.get("LOG_LEVEL", "").upper() if rank() == 0 else "WARNING"
-    logging.basicConfig(level=level if level in _LEVELS else "INFO", format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_RedactingFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level if level in _LEVELS else "INFO", handlers=[handler])
     logging.getLogger("huggingface_hub").propagate = False  # it has a handler of its own
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -74,6 +84,7 @@ def tell_devices(args: SFTConfig, model: PreTrainedModel) -> None:
 
 def end(exit_code: int, message: str) -> int:
     """Say on standard error, and in the file that Kubernetes reads, why the run ended; returns the exit code."""
+    message = redact_text(message)
     if rank() == 0:
         print(message, file=sys.stderr)
     if termination_log := os.environ.get("TERMINATION_LOG_FILE"):

@@ -1,6 +1,7 @@
 """Every error that this package raises on purpose, and the exit code that each one ends a command with.
 
 TuningError              203  a fault of ours, or of the machine
+├── Preempted             75  stopped on request; the same command goes on
 └── UserError              1  the user's input
     ├── ConfigError           one or more problems in the configuration, all told at once
     ├── DataError             rows that cannot be trained on
@@ -25,6 +26,12 @@ class TuningError(Exception):
     """Base of all errors of this package."""
 
     exit_code = EXIT_INTERNAL_ERROR
+
+
+class Preempted(TuningError):
+    """A run that was stopped on request and can go on."""
+
+    exit_code = EXIT_PREEMPTED
 
 
 class UserError(TuningError, ValueError):
@@ -60,7 +67,7 @@ class Problem:
     def __str__(self) -> str:
         got = "" if self.source is None else f"got {shown(self.value)} (from {self.source}); "
         hint = f" {self.hint}" if self.hint else ""
-        return f"{self.path}: {got}{self.expected}.{hint}"
+        return f"{self.path}: {got}{self.expected.rstrip('.')}.{hint}"
 
 
 class ConfigError(UserError):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.config.schema import Model, TuningConfig
+from tuning.data.templates import check_chat_template
 from tuning.errors import Problem, UserError
 from tuning.tokenizer import Additions
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+STATE_FILE = "trainer_state.json"
 _HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors",)
@@ -33,6 +35,10 @@ def unusable_model(config: TuningConfig) -> Iterator[Problem]:
     if model.model_name_or_path is not None:
         yield from _unusable(model, model.model_name_or_path)
         yield from _no_tokenizer(model.tokenizer_name_or_path or model.model_name_or_path)
+    if model.chat_template_path is not None and not Path(model.chat_template_path).is_file():
+        yield Problem("model.chat_template_path", "there is no such file", model.chat_template_path)
+    if model.chat_template is not None:
+        yield from _invalid_template(model.chat_template)
 
 
 def _unusable(model: Model, name: str) -> Iterator[Problem]:
@@ -51,6 +57,13 @@ def _unusable(model: Model, name: str) -> Iterator[Problem]:
 def _no_tokenizer(name: str) -> Iterator[Problem]:
     if Path(name).is_dir() and not _holds(Path(name), _TOKENIZERS):
         yield Problem("model.tokenizer_name_or_path", "the folder holds no tokenizer", name, "model", _HOW_TO_TOKENIZE)
+
+
+def _invalid_template(template: str) -> Iterator[Problem]:
+    try:
+        check_chat_template(template)
+    except UserError as error:
+        yield Problem("model.chat_template", str(error), template)
 
 
 def _not_on_the_hub(model: Model, name: str) -> str | None:
@@ -92,15 +105,33 @@ def load_model(config: TuningConfig, tokenizer: PreTrainedTokenizerBase, additio
             )
     except (OSError, ValueError, ImportError) as error:
         raise UserError(f"model.model_name_or_path: '{name}' cannot be loaded: {error}") from error
+    _check_positions(loaded, config.training.max_length)
     _fit_embeddings(loaded, tokenizer, model, additions)
     return loaded
+
+
+def _check_positions(model: PreTrainedModel, max_length: int | None) -> None:
+    """Refuse sequences that reach beyond a table of positions; rotary positions go on, and only get worse."""
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if max_length is None or not isinstance(limit, int) or max_length <= limit:
+        return
+    told = f"training.max_length: {max_length} tokens, and the model knows {limit} positions"
+    tables = [part for name, part in model.named_modules() if name.endswith(("wpe", "embed_positions"))]
+    if tables:
+        raise UserError(f"{told}; choose at most {limit}")
+    logger.warning("%s; it was not trained for more", told)
 
 
 def _from_scratch(config: TuningConfig, options: dict[str, Any]) -> PreTrainedModel:
     from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 
     name, seed = str(config.model.model_name_or_path), seed_of(config)
-    shape = AutoConfig.from_pretrained(name, **{key: options.pop(key) for key in ("revision",) if key in options})
+    shape = AutoConfig.from_pretrained(
+        name,
+        revision=options.pop("revision", None),
+        cache_dir=config.model.cache_dir,
+        trust_remote_code=options["trust_remote_code"],
+    )
     set_seed(seed)
     loaded = AutoModelForCausalLM.from_config(shape, **options)
     logger.warning(
@@ -164,7 +195,7 @@ def find_checkpoint(config: TuningConfig) -> str | None:
     if isinstance(asked, str):
         if not _is_complete(Path(asked)):
             raise UserError(f"training.resume_from_checkpoint: '{asked}' is not a complete checkpoint")
-        return asked
+        return _of_this_method(Path(asked), config)
     found = sorted(_checkpoints(Path(str(config.training.output_dir))), key=lambda entry: entry[0])
     complete = [folder for _, folder in found if _is_complete(folder)]
     for _, folder in found:
@@ -174,7 +205,19 @@ def find_checkpoint(config: TuningConfig) -> str | None:
         raise UserError(
             f"training.resume_from_checkpoint: there is no complete checkpoint in {config.training.output_dir}"
         )
-    return str(complete[-1]) if complete else None
+    return _of_this_method(complete[-1], config) if complete else None
+
+
+def _of_this_method(checkpoint: Path, config: TuningConfig) -> str:
+    """Refuse to go on with adapters where all weights are trained, and the other way round."""
+    is_adapter, wants_adapter = _holds(checkpoint, _ADAPTER_WEIGHTS), config.peft.peft_method == "lora"
+    if is_adapter != wants_adapter:
+        kind = "adapters" if is_adapter else "all weights"
+        raise UserError(
+            f"peft.peft_method: {checkpoint} holds {kind}, and this run trains something else; "
+            "choose another output_dir, or resume_from_checkpoint=false"
+        )
+    return str(checkpoint)
 
 
 def _checkpoints(folder: Path) -> Iterator[tuple[int, Path]]:
@@ -186,12 +229,36 @@ def _checkpoints(folder: Path) -> Iterator[tuple[int, Path]]:
 
 def _is_complete(folder: Path) -> bool:
     """Tell whether a checkpoint can be gone on from; the trainer writes its state last."""
-    state = folder / "trainer_state.json"
-    try:
-        json.loads(state.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    if _state(folder) is None:
         return False
-    return _holds(folder, (*_WEIGHTS, *_ADAPTER_WEIGHTS))
+    return _holds(folder, (*_WEIGHTS, *_ADAPTER_WEIGHTS)) and all(map(_is_whole, folder.glob("*.safetensors")))
+
+
+def is_finished(checkpoint: str, max_steps: int, num_train_epochs: float) -> bool:
+    """Tell whether a checkpoint is the last step of a run of so many steps (0 or less: of so many epochs)."""
+    state = _state(Path(checkpoint)) or {}
+    if max_steps > 0:
+        return state.get("global_step", 0) >= max_steps
+    return (state.get("epoch") or 0) >= num_train_epochs
+
+
+def _state(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _is_whole(file: Path) -> bool:
+    """Tell whether a safetensors file is as long as its header says."""
+    with file.open("rb") as stream:
+        try:
+            header_length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(header_length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, KeyError, TypeError, OverflowError):
+            return False
+    return file.stat().st_size == 8 + header_length + max(ends, default=0)
 
 
 def _holds(folder: Path, names: tuple[str, ...]) -> bool:

@@ -3,51 +3,92 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tuning.config.ir import IR
 from tuning.config.schema import TuningConfig
-from tuning.errors import UserError
+from tuning.errors import Preempted, UserError
+from tuning.fingerprints import data_fingerprint, model_fingerprint
 from tuning.recommender.action import Recommendation
+from tuning.trackers.environment import environment
+from tuning.trackers.recorder import Recorder
+from tuning.trackers.redaction import redact
 from tuning.trackers.sync import set_aside
 from tuning.trackers.tracker import Tracker
 from tuning.trackers.tracker_factory import create_tracker
 from tuning.world import rank
 
+logger = logging.getLogger(__name__)
+
 CONFIG_FILE = "config.json"
 RECOMMENDATIONS_FILE = "recommendations.json"
+_FAILED_SECONDS = 5.0
+"""Longest wait for what the recorder is still looking at when a run has failed."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that goes on: its configuration, its tracker, and what finds facts of it out beside the training."""
+
+    config: TuningConfig
+    tracker: Tracker
+    recorder: Recorder
+
+    def record_model(self) -> None:
+        """Record what the base model is; asked for once it is loaded, so that its files are there and already read."""
+        self.recorder.record("model", lambda: model_fingerprint(self.config.model))
+
+    def record_origins(self, document: IR, recommendations: tuple[Recommendation, ...]) -> None:
+        """Record what the run starts with: configuration, reasons, metadata, environment and data."""
+        folder = run_folder(self.config)
+        self.tracker.set_params(document.values, name="config")
+        self.tracker.set_params(document.sources, name="sources")
+        self.tracker.set_params(recommended_values(recommendations), name="recommendations")
+        self.tracker.set_params(self.config.metadata, name="metadata")
+        for file in (CONFIG_FILE, RECOMMENDATIONS_FILE):
+            self.tracker.log_artifact(folder / file)
+        self.recorder.record("environment", environment)
+        self.recorder.record("data", lambda: data_fingerprint(self.config.data))
+
+    def finish(self, status: str, error: str | None = None) -> None:
+        """End the run in its true state."""
+        self.recorder.finish(self.config.tracking.finish_timeout if error is None else _FAILED_SECONDS)
+        self.tracker.finish(status, error)
 
 
 @contextlib.contextmanager
 def start_run(
     config: TuningConfig, document: IR, recommendations: tuple[Recommendation, ...], resumed: bool
-) -> Iterator[Tracker]:
+) -> Iterator[Run]:
     """Open the run folder and the tracker; a no-op tracker off rank zero. The state at the end is what happened.
 
     Raises:
         UserError: the run folder cannot be written.
     """
-    folder = run_folder(config)
     if rank() == 0:
-        _prepare_folder(folder, document, recommendations, resumed)
-    tracker = create_tracker(config.tracking.model_dump(), folder, rank=rank())
+        _prepare_folder(config, document, recommendations, resumed)
+    tracker = create_tracker(config.tracking.model_dump(), run_folder(config), rank=rank())
+    run = Run(config, tracker, Recorder(tracker, enabled=rank() == 0))
     try:
-        tracker.set_params(document.values, name="config")
-        tracker.set_params(document.sources, name="sources")
-        tracker.set_params(recommended_values(recommendations), name="recommendations")
-        tracker.set_params(config.metadata, name="metadata")
-        yield tracker
+        run.record_origins(document, recommendations)
+        yield run
+    except Preempted as error:
+        run.finish("preempted", str(error))
+        raise
     except KeyboardInterrupt:
-        tracker.finish("killed", "interrupted from the keyboard")
+        run.finish("killed", "interrupted from the keyboard")
         raise
     except BaseException as error:
-        tracker.finish("failed", f"{type(error).__name__}: {first_line(error)}")
+        run.finish("failed", f"{type(error).__name__}: {first_line(error)}")
         raise
-    tracker.finish("finished")
+    run.finish("finished")
 
 
 def run_folder(config: TuningConfig) -> Path:
@@ -90,13 +131,32 @@ def as_document(document: IR) -> Mapping[str, Any]:
     return {"values": document.values, "sources": document.sources}
 
 
-def _prepare_folder(folder: Path, document: IR, recommendations: tuple[Recommendation, ...], resumed: bool) -> None:
+def _prepare_folder(
+    config: TuningConfig, document: IR, recommendations: tuple[Recommendation, ...], resumed: bool
+) -> None:
+    folder = run_folder(config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if config.training.save_model_dir is not None:
+            Path(config.training.save_model_dir).expanduser().mkdir(parents=True, exist_ok=True)
         if not resumed:
             set_aside(folder)
-        write_json(folder / CONFIG_FILE, as_document(document))
-        write_json(folder / RECOMMENDATIONS_FILE, [found.to_dict() for found in recommendations])
+            _set_checkpoints_aside(folder)
+        write_json(folder / CONFIG_FILE, as_document(IR(redact(document.values), document.sources)))
+        write_json(folder / RECOMMENDATIONS_FILE, redact([found.to_dict() for found in recommendations]))
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UserError(f"training.output_dir: '{folder}' cannot be written: {reason}; choose another") from error
+        where = error.filename or folder
+        raise UserError(f"training.output_dir, save_model_dir: '{where}' cannot be written: {reason}") from error
+
+
+def _set_checkpoints_aside(folder: Path) -> None:
+    """Move the checkpoints of an earlier run out of the way, so that nobody goes on from them by mistake."""
+    checkpoints = sorted(folder.glob("checkpoint-*"))
+    if checkpoints:
+        number = next(number for number in itertools.count(1) if not (folder / f"earlier.{number}").exists())
+        aside = folder / f"earlier.{number}"
+        aside.mkdir()
+        for checkpoint in checkpoints:
+            checkpoint.rename(aside / checkpoint.name)
+        logger.warning("the checkpoints of an earlier run are now in %s", aside)

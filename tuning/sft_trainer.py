@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import TemplateError
+
 from tuning import console
 from tuning.arguments import peft_config_of, sft_config
 from tuning.config.building import build_config, complete, with_checked_values
@@ -18,11 +20,12 @@ from tuning.config.ir import IR
 from tuning.config.loading import load_ir, load_mapping
 from tuning.config.rules import held_out_rows
 from tuning.config.schema import TuningConfig
-from tuning.data.datasets import Splits, load_datasets
+from tuning.data.datasets import Splits, is_supervised, load_datasets
 from tuning.data.rows import Rows, load_rows
 from tuning.data.sources import missing_sources
-from tuning.errors import EXIT_INTERNAL_ERROR, EXIT_SUCCESS, DataError, Problem, UserError
-from tuning.model import find_checkpoint, load_model, seed_of, unusable_model
+from tuning.errors import EXIT_INTERNAL_ERROR, EXIT_SUCCESS, DataError, Preempted, Problem, UserError
+from tuning.interruption import StopRequest, stop_on_request
+from tuning.model import STATE_FILE, find_checkpoint, is_finished, load_model, seed_of, unusable_model
 from tuning.recommender.action import Recommendation
 from tuning.recommender.engine import recommend
 from tuning.run import first_line, run_folder, start_run, write_json
@@ -90,31 +93,50 @@ def train(
     `additional_callbacks` join the trainer's; `additional_metrics` are tracked at the start of the run.
 
     Raises:
-        UserError: the configuration, the data or the model cannot be used; nothing was written.
+        UserError: the configuration, the data or the model cannot be used. Nothing was written where that can be told
+            before torch is imported: the configuration, the rows, the files of the model.
+        Preempted: a signal stopped the run, with a checkpoint.
     """
     job = job if isinstance(job, Job) else load_config(job)
     config = job.config
     checkpoint = find_checkpoint(config)
     rows = load_rows(config.data, seed_of(config))
-    with start_run(config, job.document, job.recommendations, resumed=checkpoint is not None) as tracker:
+    resumed = checkpoint is not None
+    with stop_on_request() as request, start_run(config, job.document, job.recommendations, resumed) as run:
+        tracker = run.tracker
         console.tell_start(rows, checkpoint)
-        trainer, additions = build_trainer(config, rows, tracker, additional_callbacks)
+        trainer, additions = build_trainer(config, rows, tracker, request, additional_callbacks)
+        run.record_model()
         tracker.track(additional_metrics or {}, stage="additional")
-        trained = trainer.train(resume_from_checkpoint=checkpoint)
-        metrics = {**trained.metrics, **evaluate(trainer, tracker)}
+        trained = fit(trainer, checkpoint)
+        request.raise_if_stopped()
+        metrics = {**trained, **evaluate(trainer, tracker)}
         model_folder = save_model(trainer, config, additions)
         tracker.set_params({"model_folder": str(model_folder.resolve()), **metrics}, name="results")
     if trainer.is_world_process_zero():
         history = trainer.state.log_history
         print(console.end_summary(job.recommendations, metrics, history, run_folder(config), model_folder))
-    return TrainResult(run_folder(config), model_folder, trained.global_step, metrics)
+    return TrainResult(run_folder(config), model_folder, trainer.state.global_step, metrics)
+
+
+def check(config: TuningConfig) -> None:
+    """Look at what a run would look at before it imports torch, and change nothing.
+
+    Raises:
+        UserError: the run would refuse the checkpoint or the rows.
+    """
+    find_checkpoint(config)
+    load_rows(config.data, seed_of(config))
 
 
 def build_trainer(
-    config: TuningConfig, rows: Rows, tracker: Tracker, callbacks: Sequence[TrainerCallback]
+    config: TuningConfig, rows: Rows, tracker: Tracker, request: StopRequest, callbacks: Sequence[TrainerCallback]
 ) -> tuple[SFTTrainer, Additions]:
     """Load the tokenizer and the model, and give them to TRL's trainer; also returns what the tokenizer was given."""
     from trl.trainer.sft_trainer import SFTTrainer  # the dear imports start here
+
+    from tuning.checkpoint_callback import CheckpointCallback
+    from tuning.stop_callback import StopCallback
 
     console.hide_progress_bars()
     tokenizer, additions = load_tokenizer(config)
@@ -124,17 +146,34 @@ def build_trainer(
     tracker.track(time.monotonic() - started, "model_load_time", stage="additional")
     args = sft_config(config, splits.assistant_only_loss)
     console.tell_devices(args, model)
-    trainer = SFTTrainer(
-        model,
-        args,
-        train_dataset=splits.train,
-        eval_dataset=splits.validation,
-        processing_class=tokenizer,
-        peft_config=peft_config_of(config, additions.new_token_ids),
-        callbacks=[*_callback_of(tracker), *callbacks],
-    )
+    try:
+        trainer = SFTTrainer(
+            model,
+            args,
+            train_dataset=splits.train,
+            eval_dataset=splits.validation,
+            processing_class=tokenizer,
+            peft_config=peft_config_of(config, model, additions.new_token_ids),
+            callbacks=[*_callback_of(tracker), CheckpointCallback(), StopCallback(request), *callbacks],
+        )
+    except (ValueError, ImportError, TemplateError) as error:
+        raise UserError(f"TRL refuses this configuration: {error}") from error
     check_rows_left(trainer, splits)
     return trainer, additions
+
+
+def fit(trainer: SFTTrainer, checkpoint: str | None) -> dict[str, float]:
+    """Train, or take up the last step of a run that is finished; returns the training's metrics."""
+    args = trainer.args
+    if checkpoint is None or not is_finished(checkpoint, args.max_steps, args.num_train_epochs):
+        return trainer.train(resume_from_checkpoint=checkpoint).metrics
+    from transformers import TrainerState
+
+    logger.info("the run is finished, and %s is its last step: nothing is left to train", checkpoint)
+    trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / STATE_FILE))
+    best = trainer.state.best_model_checkpoint if args.load_best_model_at_end else None
+    trainer._load_from_checkpoint(best or checkpoint)
+    return {}
 
 
 def evaluate(trainer: SFTTrainer, tracker: Tracker) -> dict[str, float]:
@@ -176,9 +215,12 @@ def check_rows_left(trainer: SFTTrainer, splits: Splits) -> None:
     arguments: Any = trainer.args
     prepared: dict[str, Any] = {"train": trainer.train_dataset, "eval": trainer.eval_dataset}
     for name, given in (("train", splits.train), ("eval", splits.validation)):
-        if given is None or arguments.packing:
+        if given is None:
             continue
-        gone = len(given) - len(prepared[name])
+        if arguments.packing:
+            gone = 0 if is_supervised(prepared[name]) else len(given)
+        else:
+            gone = len(given) - len(prepared[name])
         told = f"{name}: {gone} of {len(given)} rows have no response within max_length={arguments.max_length}"
         if gone == len(given):
             raise DataError(f"{told}; raise it")
@@ -187,7 +229,7 @@ def check_rows_left(trainer: SFTTrainer, splits: Splits) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0, 1 for the user's input, 203 for an internal fault."""
+    """Run the command; returns the exit code: 0, 1 for the user's input, 75 stopped on request, 203 internal fault."""
     argv = sys.argv[1:] if argv is None else argv
     if {"-h", "--help"} & set(argv):
         from tuning.config.help import help_text
@@ -197,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console.set_up_logging()
     try:
         train(load_config(argv))
-    except UserError as error:
+    except (UserError, Preempted) as error:
         return console.end(error.exit_code, str(error))
     except Exception as error:
         logger.exception("internal fault")

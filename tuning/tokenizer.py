@@ -125,6 +125,6 @@ def _report(additions: Additions) -> None:
     if additions.added_tokens:
         logger.info("tokenizer: added %s", ", ".join(additions.added_tokens))
     if additions.pad_token:
-        logger.info("tokenizer: pad token is now %s (it had none of its own)", additions.pad_token)
+        logger.info("tokenizer: pad token is now %s", additions.pad_token)
     if additions.chat_template:
         logger.info("tokenizer: chat template is now %s", additions.chat_template)

@@ -179,5 +179,6 @@ def test_names_that_lost_their_meaning_are_noticed_and_not_refused() -> None:
 
 def test_a_documents_own_config_json_can_be_run_again(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
-    file.write_text(json.dumps({"values": {"training": {"seed": 3}}, "sources": {"training.seed": "default"}}))
+    settings = {"training": {"seed": 3, "hub_token": "[redacted]"}}
+    file.write_text(json.dumps({"values": settings, "sources": {"training.seed": "default"}}))
     assert values(str(file)) == {"training": {"seed": 3}}

@@ -48,7 +48,7 @@ def convert(row: dict[str, Any], **settings: Any) -> dict[str, Any]:
         (
             {"input": "i", "output": "o"},
             "input_output",
-            {"prompt": "### Input:\ni\n\n### Output:\n", "completion": "o"},
+            {"prompt": "i", "completion": "o"},
         ),
         ({"text": "t", "id": 3}, "text", {"text": "t"}),
     ],
@@ -61,6 +61,12 @@ def test_each_shape_of_row_is_recognised_and_converted(row: Any, name: str, conv
 def test_a_template_and_a_response_template_give_prompt_and_completion() -> None:
     settings = {"data_formatter_template": "Q: {{question}}\nA: {{answer}}", "response_template": "\nA:"}
     assert convert({"question": "1+1?", "answer": "2"}, **settings) == {"prompt": "Q: 1+1?\nA:", "completion": " 2"}
+
+
+def test_the_last_response_template_is_the_one_that_counts() -> None:
+    row = {"t": "### In: say ### Out: ### Out: 7"}
+    converted = convert(row, dataset_text_field="t", response_template="### Out:")
+    assert converted == {"prompt": "### In: say ### Out: ### Out:", "completion": " 7"}
 
 
 def test_a_text_field_without_a_response_template_is_trained_on_whole() -> None:
@@ -96,6 +102,10 @@ def test_the_configured_format_wins_over_the_columns() -> None:
         ({"a": "b"}, {"dataset_text_field": "c"}, "there is no column c; the rows have: a"),
         ({"a": "b"}, {"data_format": "chat"}, "there is no column messages"),
         ({"a": "b"}, {"data_formatter_template": "{{c}}"}, "'c' is undefined"),
+        ({"a": None}, {"data_formatter_template": "x {{a}}"}, "a value is null"),
+        ({"a": " "}, {"data_formatter_template": "{{a}}"}, "the text of the row is empty"),
+        ({"prompt": [], "completion": TURNS[1:]}, {}, "column prompt: expected a list of messages, got an empty one"),
+        ({"instruction": "x", "response": None}, {}, "column response: expected text"),
         ({"a": "b"}, {"data_formatter_template": "{{a}}", "response_template": "#"}, "does not stand in the text"),
         ({"a": "b"}, {"data_formatter_template": "{{a}}#", "response_template": "#"}, "nothing follows"),
     ],

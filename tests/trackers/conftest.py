@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,99 +21,8 @@ from tuning.trackers.tracker_factory import TRACKERS, create_tracker
 TRACKERS.register("jsonl")(JsonlBackend)
 
 
-@dataclass
-class Stored:
-    """What a backend holds of a run folder, read back with the backend's own reader."""
-
-    params: dict[str, Any] = field(default_factory=dict)
-    series: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    state: str | None = None
-    error: str | None = None
-    native_state: Any = None
-    num_runs: int = 0
-    artifacts: list[str] = field(default_factory=list)
-
-
-def read_aim(repo_dir: Path) -> Stored:
-    from aim import Repo
-    from aim.sdk.index_manager import RepoIndexManager
-
-    from tuning.trackers.params import flatten
-
-    repo = Repo(str(repo_dir))
-    hashes = repo.list_all_runs()
-    RepoIndexManager.get_index_manager(repo).index(hashes[0])
-    run = repo.get_run(hashes[0])
-    params = flatten(run.get(...))
-    series = {}
-    for metric in run.metrics():
-        frame = metric.dataframe()
-        series[metric.name] = sorted(zip(frame["step"].tolist(), frame["value"].tolist(), strict=True))
-    own = {key: params.pop(key, None) for key in ("state", "error", "run_dir")}
-    artifacts = [key.removeprefix("artifacts.") for key in params if key.startswith("artifacts.")]
-    params = {key: value for key, value in params.items() if not key.startswith("artifacts.")}
-    return Stored(params, series, own["state"], own["error"], run.active, len(hashes), artifacts)
-
-
-def read_mlflow(uri: str) -> Stored:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(uri)
-    runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
-    run = runs[0]
-    series = {
-        key: [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, key)]
-        for key in run.data.metrics
-    }
-    artifacts = [item.path for item in client.list_artifacts(run.info.run_id)]
-    tags = run.data.tags
-    return Stored(
-        run.data.params, series, tags["state"], tags.get("error"), run.info.status, len(runs), sorted(artifacts)
-    )
-
-
-def read_wandb(folder: Path) -> Stored:
-    from tuning.trackers.params import flatten
-
-    stored, ids = Stored(), set()
-    for session in sorted((folder / "wandb").glob("offline-run-*")):
-        summary = json.loads(_leet(session, "--summary", "--json"))
-        ids.add(summary["run_id"])
-        stored.params.update(flatten(summary["config"]))
-        stored.state, stored.error = summary["summary"].get("state"), summary["summary"].get("error")
-        stored.native_state = summary["state"]
-        for line in _leet(session, "--json").splitlines():
-            _read_wandb_record(json.loads(line), stored)
-    stored.num_runs = len(ids)
-    return stored
-
-
-def _read_wandb_record(record: Mapping[str, Any], stored: Stored) -> None:
-    row = record.get("history", {}).get("item", {})
-    for name, value in row.items():
-        if not name.startswith("_") and name != "train/global_step":
-            stored.series.setdefault(name, []).append((row["train/global_step"], float(value)))
-
-
-def _leet(session: Path, *options: str) -> str:
-    command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", str(session), *options]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
 def read_jsonl(folder: Path) -> list[Any]:
     return [json.loads(line) for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()]
-
-
-def same_series(left: Mapping[str, list[Any]], right: Mapping[str, list[Any]]) -> bool:
-    """Compare series, counting NaN as equal to itself."""
-
-    def plain(series: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-        return {
-            name: sorted((step, "NaN" if math.isnan(value) else value) for step, value in points)
-            for name, points in series.items()
-        }
-
-    return plain(left) == plain(right)
 
 
 @pytest.fixture(scope="session")
@@ -150,6 +57,28 @@ def new_run_dir(tmp_path_factory: pytest.TempPathFactory, mlflow_db: Path) -> Ca
         return run_dir
 
     return new_run_dir
+
+
+@pytest.fixture(scope="session")
+def sqlite_tracker_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the package of `examples/tracker` as a user would, into a folder of its own."""
+    made = tmp_path_factory.mktemp("sqlite_tracker")
+    source = Path(__file__).parents[2] / "examples" / "tracker"
+    # The build leaves files beside its source.
+    copied = shutil.copytree(source, made / "source", ignore=shutil.ignore_patterns("__pycache__"))
+    offline = ["--no-index", "--no-deps", "--no-build-isolation", "--quiet", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "install", *offline, "--target", str(made / "site"), str(copied)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return made / "site"
+
+
+@pytest.fixture(scope="module")
+def sqlite_tracker(sqlite_tracker_package: Path) -> Iterator[Path]:
+    """Have the tracker of `examples/tracker` installed while the tests of a module run."""
+    sys.path.insert(0, str(sqlite_tracker_package))
+    yield sqlite_tracker_package
+    sys.path.remove(str(sqlite_tracker_package))
 
 
 @pytest.fixture

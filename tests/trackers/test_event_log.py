@@ -87,29 +87,67 @@ def test_a_closed_log_opens_again_for_a_late_record(path: Path) -> None:
     assert [record["type"] for record in read_records(path)] == ["a", "b"]
 
 
-FULL_DISK = """
-import resource, signal, sys
+LIMITED = """
+import os, resource, sys
 from pathlib import Path
-from tuning.trackers.event_log import EventLog
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-log = EventLog(Path(sys.argv[1]))
+from tuning.trackers import event_log
+log = event_log.EventLog(Path(sys.argv[1]), reserve_bytes=int(sys.argv[2]))
 log.append("before")
-resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
-for _ in range(5):
-    log.append("during")
-resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-log.append("after")
-print(log.dropped)
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 """
+"""Python ignores the signal of a file that grows over its limit; the write fails, as on a full disk."""
+
+needs_limit = pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs a limit on file sizes")
 
 
-@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs a limit on file sizes")
-def test_a_full_disk_costs_only_the_records_that_did_not_fit(path: Path) -> None:
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    command = [sys.executable, "-c", FULL_DISK, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+def run_limited(code: str, path: Path, reserve_bytes: int = 0) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", LIMITED + code, str(path), str(reserve_bytes)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+
+
+@needs_limit
+def test_records_wait_on_a_full_disk_until_there_is_room(path: Path) -> None:
+    code = "limit(100)\nfor _ in range(5): log.append('during')\nlimit(-1)\nlog.append('after')\nprint(log.dropped)"
+    done = run_limited(code, path)
+    assert [record["type"] for record in read_records(path)] == ["before", *["during"] * 5, "after"]
+    assert done.stdout == "0\n" and done.stderr.count("records wait") == 1
+
+
+@needs_limit
+def test_what_memory_cannot_hold_is_dropped_and_counted_but_never_the_end(path: Path) -> None:
+    code = (
+        "event_log._MOST_WAITING_BYTES = 200\nlimit(60)\nfor _ in range(9): log.append('during')\n"
+        "log.append('state')\nlimit(-1)\nlog.flush()\nprint(log.dropped)"
+    )
+    dropped = int(run_limited(code, path).stdout)
     kept = [record["type"] for record in read_records(path)]
-    assert kept[0] == "before" and kept[-1] == "after"
-    assert int(done.stdout) == 5 - kept.count("during") > 0
-    assert done.stderr.count("could not be written") == 1
+    assert (kept[0], kept[-1]) == ("before", "state") and dropped == 9 - kept.count("during") > 0
+
+
+@needs_limit
+def test_what_never_found_room_is_counted_when_the_log_is_closed(path: Path) -> None:
+    assert (
+        run_limited("limit(60)\nfor _ in range(3): log.append('during')\nlog.close()\nprint(log.dropped)", path).stdout
+        == "3\n"
+    )
+
+
+@needs_limit
+def test_a_process_that_dies_on_a_full_disk_leaves_its_records_in_the_reserve(path: Path) -> None:
+    run_limited("limit(8192)\nfor number in range(200): log.append('during', n=number)\nos._exit(0)", path, 65536)
+    cut = len(list(read_records(path)))
+    log = EventLog(path)
+    log.append("after")
+    kept = list(read_records(path))
+    assert cut < 201 and [record["seq"] for record in kept] == list(range(1, len(kept) + 1))
+    assert len(kept) > cut + 20
+
+
+def test_the_reserve_goes_with_a_log_that_is_written(path: Path) -> None:
+    log = EventLog(path, reserve_bytes=8192)
+    log.append("a")
+    assert path.with_suffix(".reserve").stat().st_size == 8192
+    log.close()
+    assert not path.with_suffix(".reserve").exists()

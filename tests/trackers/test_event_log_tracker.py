@@ -132,4 +132,4 @@ def test_a_full_folder_only_warns(run_dir: Path, caplog: Any) -> None:
         tracker.track(1, "a")
         tracker.track(2, "b")
         tracker.finish()
-    assert caplog.text.count("is lost") == 1 and "3 records could not be written" in caplog.text
+    assert caplog.text.count("records wait") == 1 and "3 records could not be written" in caplog.text

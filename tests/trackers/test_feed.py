@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 from conftest import read_jsonl
 from jsonl_backend import JsonlBackend
 
+from tuning.trackers.backend import Link, RunInfo
 from tuning.trackers.event_log import EventLog
-from tuning.trackers.feed import Feed, load_backend
+from tuning.trackers.feed import Feed, _WithoutSecrets, load_backend
 from tuning.trackers.progress import load_progress
 from tuning.trackers.run_files import RunFiles
 
@@ -130,3 +132,26 @@ def test_the_tracker_in_the_documentation_works(log: EventLog, files: RunFiles) 
         assert Feed(files, "sqlite", names["SqliteBackend"], {}).run(follow=False)
     rows = sqlite3.connect(files.run_dir / "metrics.db").execute("select * from metrics").fetchall()
     assert rows == [("r1", "loss", 1, 2.0)]
+
+
+def test_what_a_feed_writes_down_holds_no_password_of_an_address(log: EventLog, files: RunFiles) -> None:
+    class Unreachable(JsonlBackend):
+        def open(self, run: RunInfo, saved_id: str | None) -> Link:
+            return Link("r1", "https://me:hunter2@host/run", "show https://me:hunter2@host")
+
+        def metrics(self, batch: Any) -> None:
+            raise ValueError("cannot reach https://me:hunter2@host")
+
+        def release(self) -> None:
+            return
+
+    point(log, 1, loss=2.0)
+    assert Feed(files, "jsonl", Unreachable, {}).run(follow=False)
+    written = files.delivery("jsonl").read_text()
+    assert "[redacted]@host/run" in written and "cannot reach" in written and "hunter2" not in written
+
+
+def test_what_a_feed_logs_holds_no_password() -> None:
+    record = logging.LogRecord("x", logging.WARNING, "", 0, "cannot reach %s", ("https://me:hunter2@host",), None)
+    text = _WithoutSecrets("%(name)s: %(message)s").format(record)
+    assert text == "x: cannot reach https://[redacted]@host"

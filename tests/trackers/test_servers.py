@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Stored, read_aim, read_mlflow
+from stored import Stored, read_aim, read_mlflow
 
 from tuning.trackers.run_files import read_json
 from tuning.trackers.sync import main

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -9,12 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import read_aim, read_mlflow, read_wandb, same_series
+from stored import read_aim, read_mlflow, read_wandb, same_series
 
 from tuning.trackers.params import as_text
 from tuning.trackers.replay import read_params, read_series
 
 pytestmark = pytest.mark.slow
+
+SECRET = "hf_" + "AbCdEfGhIjKlMnOpQrStUvWxYz012345"
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +36,8 @@ def trained(tiny_model: Path, mlflow_db: Path, tmp_path_factory: pytest.TempPath
         "trackers": ["aim", "mlflow", "wandb"],
         "mlflow_tracking_uri": "sqlite:///mlflow.db",
         "finish_timeout": 120,
+        "system_metrics_interval": 0.5,
+        "hub_token": SECRET,
         "exp_metadata": {"team": "tests", "deep": {"er": [1, 2]}},
     }
     (tmp_path / "run.json").write_text(json.dumps(settings))
@@ -70,3 +75,35 @@ def test_the_record_holds_config_reasons_metadata_and_custom_metrics(trained: Pa
     assert series["additional/rows_per_file"] == [(0, 40.0)]
     assert [step for step, _ in series["train/loss"]] == [1, 2, 3, 4, 5, 6]
     assert "eval/loss" in series
+
+
+def test_every_run_records_where_it_took_place_and_what_it_was_made_from(trained: Path, tiny_model: Path) -> None:
+    params = read_params(trained / "out" / "tracking" / "events.jsonl")
+    digest = hashlib.sha256((trained / "rows.jsonl").read_bytes()).hexdigest()
+    assert (params["data.training.sha256"], params["data.training.rows"]) == (digest, 40)
+    assert params["model.path"] == str(tiny_model) and len(str(params["model.sha256"])) == 64
+    assert params["environment.python"] == sys.version.split()[0] and params["environment.hardware.cpu"]
+    assert params["environment.packages.transformers"] and params["environment.argv"] == '["-c"]'
+    assert params["results.model_folder"] == str(trained / "out" / "model")
+
+
+def test_the_machine_is_watched_while_the_run_goes_on(trained: Path) -> None:
+    series = read_series(trained / "out" / "tracking" / "events.jsonl")
+    seconds = [step for step, _ in series["system/process_memory_gib"]]
+    assert len(seconds) >= 3 and seconds == sorted(set(seconds))
+    assert max(value for _, value in series["system/process_memory_gib"]) <= series["summary/peak_memory_gib"][0][1]
+
+
+def test_trackers_that_know_datasets_and_files_hold_them(trained: Path) -> None:
+    digest = hashlib.sha256((trained / "rows.jsonl").read_bytes()).hexdigest()
+    tracking = trained / "out" / "tracking"
+    for stored in (read_aim(tracking / "aim"), read_mlflow(f"sqlite:///{trained / 'mlflow.db'}"), read_wandb(tracking)):
+        assert stored.datasets == {digest: "training"}
+        assert {"config.json", "recommendations.json"} <= {name.replace("_json", ".json") for name in stored.artifacts}
+
+
+def test_neither_the_run_folder_nor_a_store_holds_the_token(trained: Path) -> None:
+    files = [
+        path for path in trained.rglob("*") if path.is_file() and path.name not in ("run.json", "training_args.bin")
+    ]
+    assert len(files) > 20 and not [path for path in files if SECRET.encode() in path.read_bytes()]

@@ -1,6 +1,7 @@
 """Answer W&B's client as its server does, as far as runs and their histories go: wandb_server.py FOLDER PORT.
 
-The histories are kept in FOLDER/histories.json, so that they outlast this process.
+The histories are kept in FOLDER/histories.json and the newest summaries in FOLDER/summaries.json, so that they outlast
+this process.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 
 store, port = Path(sys.argv[1]) / "histories.json", int(sys.argv[2])
 histories: dict[str, list[Any]] = json.loads(store.read_text()) if store.exists() else {}
+summary_store = store.with_name("summaries.json")
+summaries: dict[str, Any] = json.loads(summary_store.read_text()) if summary_store.exists() else {}
 PROJECT = {"id": "p", "name": "p", "entity": {"id": "e", "name": "entity"}}
 
 
@@ -43,6 +46,9 @@ class Handler(BaseHTTPRequestHandler):
             rows = histories.setdefault(run, [])
             rows[history["offset"] :] = [json.loads(row) for row in history["content"]]
             store.write_text(json.dumps(histories))
+        if "wandb-summary.json" in files:
+            summaries[run] = json.loads(files["wandb-summary.json"]["content"][-1])
+            summary_store.write_text(json.dumps(summaries))
 
     def body(self) -> bytes:
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -25,7 +25,7 @@ is recommended, with the reason; what nobody decides keeps Hugging Face's defaul
 
 A key is written flat (learning_rate) or with its section (training.learning_rate); key=null means undecided again.
 Instead of FILE: SFT_TRAINER_CONFIG_JSON_PATH (a file) or SFT_TRAINER_CONFIG_JSON_ENV_VAR (base64 of JSON).
-Exit codes: 0 success, 1 your input, 203 internal fault.
+Exit codes: 0 success, 1 your input, 75 stopped on request with a checkpoint, 203 internal fault.
 """
 
 

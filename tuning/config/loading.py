@@ -16,12 +16,15 @@ import yaml
 from tuning.config.command_line import Override, parse_command_line, parse_value
 from tuning.config.ir import IR, merge_patch, nested
 from tuning.config.names import RETIRED, Setting, known_names, path_of, settings
+from tuning.config.schema import sections
 from tuning.config.strict_yaml import load_yaml
 from tuning.errors import ConfigError, Problem, shown
 from tuning.registry import did_you_mean
 
 CONFIG_PATH_VARIABLE = "SFT_TRAINER_CONFIG_JSON_PATH"
 CONFIG_TEXT_VARIABLE = "SFT_TRAINER_CONFIG_JSON_ENV_VAR"
+REDACTED = "[redacted]"
+"""What stands in a run's record in the place of a secret."""
 
 Parse = Callable[[str], tuple[Any, list[Problem]]]
 
@@ -60,6 +63,10 @@ class Loaded:
         if name in RETIRED:
             self.notices.append(f"{setting.written} (from {source}) changes nothing: {RETIRED[name]}")
             return
+        if name in sections():
+            expected = "expected an object of the section's fields"
+            self.problems.append(Problem(setting.written, expected, setting.value, source))
+            return
         hint = did_you_mean(name, known_names()) if name not in known_names() else "It belongs to another section."
         hint = hint if hint.startswith(("Did", "It")) else "See --help for every name."
         self.problems.append(Problem(setting.written, "there is no such field", setting.value, source, hint))
@@ -95,8 +102,17 @@ def load_ir(argv: Sequence[str] = (), environ: Mapping[str, str] | None = None) 
 def load_mapping(document: Mapping[str, Any], source: str = "argument") -> Loaded:
     """Read a configuration that is a mapping already, as a library call gives it."""
     loaded = Loaded()
-    loaded.add(settings(document), source)
+    loaded.add(settings(_with_paths_as_text(document)), source)
     return loaded
+
+
+def _with_paths_as_text(value: Any) -> Any:
+    """Write `Path` objects, which Python callers have, as the text that a file would hold."""
+    if isinstance(value, Mapping):
+        return {key: _with_paths_as_text(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_paths_as_text(item) for item in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def load_file(loaded: Loaded, path: str, source: str) -> None:
@@ -144,7 +160,16 @@ def _unreadable(loaded: Loaded, path: str, expected: str) -> ConfigError:
 def _values_of_a_run(document: dict[str, Any]) -> dict[str, Any]:
     """Take the values of a `config.json` that a run has written: it holds their sources beside them."""
     written_by_a_run = document.keys() == {"values", "sources"} and isinstance(document["values"], dict)
-    return document["values"] if written_by_a_run else document
+    return _without_redacted(document["values"]) if written_by_a_run else document
+
+
+def _without_redacted(values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out secrets, which a run's record does not hold: they are undecided until they are given again."""
+    return {
+        key: _without_redacted(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if value != REDACTED
+    }
 
 
 def _load_json(text: str) -> tuple[Any, list[Problem]]:

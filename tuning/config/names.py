@@ -38,6 +38,7 @@ ALIASES: dict[str, Alias] = {
     "lora_r": Alias("r"),
     "lora_target_modules": Alias("target_modules"),
     "max_seq_length": Alias("max_length"),
+    "model_max_length": Alias("max_length"),
     "no_cuda": Alias("use_cpu"),
     "report_to": Alias("trackers"),
     "torch_dtype": Alias("dtype"),
@@ -54,6 +55,7 @@ RETIRED: dict[str, str] = {
     "overwrite_output_dir": "a run goes on from its newest checkpoint; resume_from_checkpoint=false starts anew",
     "project": "the tracking section names the project; see experiment",
     "save_safetensors": "weights are always saved as safetensors",
+    "training_logs_filename": "the run folder's tracking/events.jsonl is the log",
     "use_legacy_prediction_loop": "it is gone from transformers 5",
     "use_mps_device": "the device is found by itself",
 }
@@ -85,8 +87,8 @@ def settings(document: Mapping[str, Any], prefix: str = "") -> Iterator[Setting]
     """Resolve the keys of a document, flat or in sections, to the paths of fields."""
     for key, value in document.items():
         written = f"{prefix}{key}"
-        if not prefix and key in sections() and isinstance(value, Mapping):
-            yield from settings(value, f"{key}.")
+        if not prefix and key in sections() and (value is None or isinstance(value, Mapping)):
+            yield from settings(value or {}, f"{key}.")
         elif not prefix and isinstance(key, str) and "." in key:
             yield dotted(key, value)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 from tuning.config.schema import TuningConfig
 from tuning.errors import Problem
@@ -51,6 +52,14 @@ def scratch(config: TuningConfig) -> Iterator[Problem]:
         yield Problem("peft.peft_method", "adapters need trained weights under them; train_from_scratch has none")
 
 
+def folders(config: TuningConfig) -> Iterator[Problem]:
+    """Refuse one folder for the run and for the model: both have a config.json."""
+    run, model = config.training.output_dir, config.training.save_model_dir
+    if run is not None and model is not None and Path(run).expanduser().resolve() == Path(model).expanduser().resolve():
+        hint = "Leave it out, and the model is saved in its folder 'model'."
+        yield Problem("training.save_model_dir", "is the run folder, and both have a config.json", hint=hint)
+
+
 def evaluation(config: TuningConfig) -> Iterator[Problem]:
     """Refuse a best model that is never looked for."""
     training = config.training.model_dump()
@@ -80,5 +89,6 @@ RULES: tuple[Callable[[TuningConfig], Iterable[Problem]], ...] = (
     steps,
     precision,
     scratch,
+    folders,
     evaluation,
 )

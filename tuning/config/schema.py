@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from tuning.config.hf_fields import sft_config_fields
-from tuning.config.types import Count, Flag, Fraction, Integer, Names, NotNegative, Port, Positive, Unescaped
+from tuning.config.types import (
+    Count,
+    Flag,
+    Fraction,
+    Integer,
+    JsonObject,
+    Modules,
+    Names,
+    NotNegative,
+    Paths,
+    Port,
+    Positive,
+    Text,
+    Trackers,
+    Unescaped,
+)
 
 REPORT_TO_IS_OURS = frozenset({"report_to", "run_name", "project"})
 """SFTConfig fields that choose where a run is reported; here the tracking section does that."""
@@ -31,9 +45,9 @@ class Section(BaseModel):
 class Model(Section):
     """The model and the tokenizer."""
 
-    model_name_or_path: str | None = None
+    model_name_or_path: Text | None = None
     """Folder or Hub id of the model to tune. Required."""
-    tokenizer_name_or_path: str | None = None
+    tokenizer_name_or_path: Text | None = None
     """Folder or Hub id of the tokenizer. None: the model's."""
     revision: str | None = None
     """Branch, tag or commit on the Hub. None: main."""
@@ -62,9 +76,9 @@ class Model(Section):
 class Data(Section):
     """What is trained on."""
 
-    training_data_path: Annotated[list[str], BeforeValidator(lambda value: _as_list(value))] | None = None
+    training_data_path: Paths | None = None
     """File, folder, glob or Hub id of the rows, or a list of them (json, jsonl, csv, parquet, arrow). Required."""
-    validation_data_path: Annotated[list[str], BeforeValidator(lambda value: _as_list(value))] | None = None
+    validation_data_path: Paths | None = None
     """The same for the held-out rows."""
     validation_fraction: Fraction | None = None
     """Share of the training rows to hold out, 0 to 1; 0 holds out none. None: chosen by the recommender."""
@@ -97,7 +111,7 @@ class Peft(Section):
     """Scale of the adapters: their output is multiplied by lora_alpha / r. None: chosen by the recommender."""
     lora_dropout: Fraction | None = None
     """Dropout before the adapters, 0 to 1. None: chosen by the recommender."""
-    target_modules: Annotated[list[str] | str, BeforeValidator(lambda value: _modules(value))] | None = None
+    target_modules: Modules | None = None
     """Modules that get adapters: names, a regular expression, or all-linear. None: chosen by the recommender."""
     exclude_modules: Names | None = None
     """Modules that never get adapters."""
@@ -116,11 +130,11 @@ class Peft(Section):
 class Tracking(Section):
     """Where the run is recorded; the run folder always holds everything."""
 
-    trackers: Annotated[list[str], BeforeValidator(lambda value: _tracker_names(value))] | None = None
+    trackers: Trackers | None = None
     """Backends: aim, mlflow, tensorboard, trackio, wandb, or several. None: the run folder alone."""
-    experiment: str | None = None
+    experiment: Text | None = None
     """Name that groups runs in every backend. None: default."""
-    run_name: str | None = None
+    run_name: Text | None = None
     """Name of this run. None: experiment, time and four random characters."""
     finish_timeout: Positive = 30.0
     """Longest wait for the backends at the end of the run, seconds; `tune sync` delivers the rest."""
@@ -182,7 +196,7 @@ class TuningConfig(Section):
     tracking: Tracking = Tracking()
     recommender: Recommender = Recommender()
     compute: Compute = Compute()
-    metadata: Annotated[dict[str, Any], BeforeValidator(lambda value: _json_object(value))] = {}
+    metadata: JsonObject = {}
     """Anything about the experiment that you want to find again: logged as run params under `metadata`."""
 
     @classmethod
@@ -208,9 +222,9 @@ SFTConfigFields: type[Section] = _training_fields()
 class Training(SFTConfigFields):
     """How it is trained: every field of TRL's SFTConfig, and a few of ours."""
 
-    output_dir: str | None = None
+    output_dir: Text | None = None
     """Run folder: checkpoints, config, event log. Required."""
-    save_model_dir: str | None = None
+    save_model_dir: Text | None = None
     """Folder for the final model. None: model in the run folder."""
     resume_from_checkpoint: Flag | str | None = None
     """true or None: go on from the newest complete checkpoint, if any; false: start anew; or a checkpoint's folder."""
@@ -277,35 +291,5 @@ def flat_json_schema(config: type[TuningConfig]) -> dict[str, Any]:
     schema = config.model_json_schema()
     for section in sections().values():
         schema["properties"] |= schema["$defs"][section.__name__]["properties"]
+    schema["additionalProperties"] = True  # names of older releases, and a run's own config.json, are read too
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _modules(value: Any) -> Any:
-    """Take `["all-linear"]`, as fms-hf-tuning's files write it, and `q_proj,v_proj` for what they mean."""
-    if isinstance(value, list) and value == ["all-linear"]:
-        return "all-linear"
-    if isinstance(value, str) and "," in value:
-        return [name.strip() for name in value.split(",") if name.strip()]
-    return value
-
-
-def _tracker_names(value: Any) -> Any:
-    if isinstance(value, str):
-        value = value.split(",")
-    if isinstance(value, list) and all(isinstance(name, str) for name in value):
-        return [name.strip().lower() for name in value if name.strip().lower() not in ("", "none")]
-    return value
-
-
-def _json_object(value: Any) -> Any:
-    """Take fms-hf-tuning's JSON text as well as an object."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value

@@ -1,4 +1,4 @@
-"""Read YAML as people mean it: `2e-5` is a number, a key stands once, and no tag makes an object."""
+"""Read YAML as people mean it: `2e-5` is a number, `no` is a word, a key stands once, no tag makes an object."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ _MOST_NODES = 100_000
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with YAML 1.2 numbers."""
+    """PyYAML's safe loader with the numbers and the booleans of YAML 1.2."""
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":bool"))]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )

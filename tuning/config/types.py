@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
@@ -21,6 +22,35 @@ def _split_at_commas(value: Any) -> Any:
     return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _as_modules(value: Any) -> Any:
+    """Take `["all-linear"]`, as fms-hf-tuning's files write it, and `q_proj,v_proj` for what they mean."""
+    if isinstance(value, list) and value == ["all-linear"]:
+        return "all-linear"
+    return _split_at_commas(value) if isinstance(value, str) and "," in value else value
+
+
+def _as_tracker_names(value: Any) -> Any:
+    """Leave out what means no backend; fms-hf-tuning's file_logger is the event log that every run has."""
+    names = _split_at_commas(value)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return value
+    return [name.strip().lower() for name in names if name.strip().lower() not in ("", "none", "file_logger")]
+
+
+def _as_object(value: Any) -> Any:
+    """Take fms-hf-tuning's JSON text as well as an object."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
 def _unescape(value: Any) -> Any:
     """Read a typed backslash-n as a line break, as fms-hf-tuning does for its templates."""
     return re.sub(r"\\[nrt]", lambda found: _ESCAPES[found[0]], value) if isinstance(value, str) else value
@@ -30,7 +60,12 @@ Integer = Annotated[int, BeforeValidator(_not_a_flag)]
 Number = Annotated[float, BeforeValidator(_not_a_flag), Field(allow_inf_nan=False)]
 Flag = bool
 Unescaped = Annotated[str, BeforeValidator(_unescape)]
-Names = Annotated[list[str], BeforeValidator(_split_at_commas)]
+Text = Annotated[str, Field(min_length=1)]
+Names = Annotated[list[str], BeforeValidator(_split_at_commas, json_schema_input_type=list[str] | str)]
+Paths = Annotated[list[Text], BeforeValidator(_as_list, json_schema_input_type=list[Text] | Text)]
+Modules = Annotated[list[str] | str, BeforeValidator(_as_modules)]
+Trackers = Annotated[list[str], BeforeValidator(_as_tracker_names, json_schema_input_type=list[str] | str)]
+JsonObject = Annotated[dict[str, Any], BeforeValidator(_as_object, json_schema_input_type=dict[str, Any] | str)]
 
 Positive = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]
@@ -94,13 +129,15 @@ def _flatten(metadata: Any) -> list[Any]:
 
 
 def _bounds(metadata: tuple[Any, ...]) -> list[str]:
-    return [
+    numbers = [
         f"{word} {getattr(item, attribute)}"
         for kind, attribute, word in _BOUNDS
         for item in metadata
         if isinstance(item, kind)
     ]
+    return [*numbers, *("not empty" for item in metadata if isinstance(item, MinLen))]
 
 
 def _plural(annotation: Any) -> str:
+    annotation = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
     return {str: "names", int: "whole numbers", float: "numbers"}.get(annotation, "values")

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuning.data.rows import Rows
+from tuning.errors import DataError
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
+
+IGNORED_LABEL = -100
+"""Label of a token that is not trained on, in torch and in transformers."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ def load_datasets(rows: Rows, tokenizer: PreTrainedTokenizerBase) -> Splits:
     if chat and not marked:
         logger.warning(
             "The chat template does not mark what the assistant says, so each of its turns becomes a row of its own "
-            "(prompt: the turns before it). A template with {%% generation %%} marks trains all turns in one row."
+            "(prompt: the turns before it). A template with generation marks trains all turns in one row."
         )
     return Splits(
         _dataset(rows.train, split_turns=chat and not marked),
@@ -41,10 +45,22 @@ def load_datasets(rows: Rows, tokenizer: PreTrainedTokenizerBase) -> Splits:
     )
 
 
+def is_supervised(dataset: Any) -> bool:
+    """Tell whether any token of a prepared dataset is trained on."""
+    return any(label != IGNORED_LABEL for row in dataset for label in row["labels"])
+
+
 def _dataset(rows: list[dict[str, Any]], split_turns: bool) -> Dataset:
     from datasets import Dataset
+    from pyarrow import ArrowException
 
-    return Dataset.from_list([turn for row in rows for turn in _turns(row)] if split_turns else rows)
+    turns = [turn for row in rows for turn in _turns(row)] if split_turns else rows
+    if not turns:
+        raise DataError("no conversation has a turn of the assistant that answers something")
+    try:
+        return Dataset.from_list(turns)
+    except (ArrowException, TypeError) as error:
+        raise DataError(f"the rows differ in shape, and one dataset has one shape: {error}") from error
 
 
 def _turns(row: dict[str, Any]) -> Iterator[dict[str, Any]]:

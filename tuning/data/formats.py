@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tuning.config.schema import Data
@@ -69,10 +70,10 @@ def _after_response_template(render: Callable[[Mapping[str, Any]], str], data: D
     """Split a text where the response starts; without a response template all of it is trained on."""
     template = data.response_template
     if not template:
-        return lambda row: {"text": render(row)}
+        return lambda row: {"text": _not_empty(render(row))}
 
     def convert(row: Mapping[str, Any]) -> dict[str, Any]:
-        before, found, response = render(row).partition(template)
+        before, found, response = render(row).rpartition(template)  # the last one, as TRL's collator took it
         if not found:
             raise DataError(f"response_template {template!r} does not stand in the text of the row")
         if not response.strip():
@@ -80,6 +81,12 @@ def _after_response_template(render: Callable[[Mapping[str, Any]], str], data: D
         return {"prompt": before + found, "completion": response}
 
     return convert
+
+
+def _not_empty(text: str) -> str:
+    if not text.strip():
+        raise DataError("the text of the row is empty")
+    return text
 
 
 def _chat(row: Mapping[str, Any], column: str = "messages") -> dict[str, Any]:
@@ -98,7 +105,7 @@ def _message(message: Any, where: str) -> dict[str, Any]:
         raise DataError(f"{where}: expected an object with role and content")
     if not isinstance(message.get("content"), str) and not message.get("tool_calls"):
         raise DataError(f"{where}: expected content to be text, got {type(message.get('content')).__name__}")
-    return {key: value for key, value in message.items() if value is not None}
+    return {"content": "", **{key: value for key, value in message.items() if value is not None}}
 
 
 def _share_gpt(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,6 +119,8 @@ def _share_gpt(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _prompt_completion(row: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(row.get("prompt"), list):
+        if not row["prompt"]:
+            raise DataError("column prompt: expected a list of messages, got an empty one")
         prompt = [_message(message, "prompt") for message in row["prompt"]]
         completion = row.get("completion")
         if not isinstance(completion, list) or not completion:
@@ -120,8 +129,8 @@ def _prompt_completion(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"prompt": _text(row, "prompt", may_be_empty=True), "completion": _text(row, "completion")}
 
 
-def _instruction(row: Mapping[str, Any]) -> dict[str, Any]:
-    answer = _text(row, "output" if "output" in row else "response")
+def _instruction(row: Mapping[str, Any], answer_column: str = "output") -> dict[str, Any]:
+    answer = _text(row, answer_column)
     context = _text(row, "input", may_be_empty=True) if row.get("input") is not None else ""
     given = f"### Input:\n{context}\n\n" if context.strip() else ""
     return {"prompt": f"### Instruction:\n{_text(row, 'instruction')}\n\n{given}### Response:\n", "completion": answer}
@@ -137,7 +146,7 @@ def _question_answering(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _input_output(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {"prompt": f"### Input:\n{_text(row, 'input')}\n\n### Output:\n", "completion": _text(row, "output")}
+    return {"prompt": _text(row, "input"), "completion": _text(row, "output")}
 
 
 def _plain_text(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,7 +178,7 @@ CHAT = DataFormat(("messages",), _chat)
 SHARE_GPT = DataFormat(("conversations",), _share_gpt)
 PROMPT_COMPLETION = DataFormat(("prompt", "completion"), _prompt_completion)
 INSTRUCTION = DataFormat(("instruction", "output"), _instruction)
-INSTRUCTION_RESPONSE = DataFormat(("instruction", "response"), _instruction)
+INSTRUCTION_RESPONSE = DataFormat(("instruction", "response"), partial(_instruction, answer_column="response"))
 QUESTION_ANSWERING = DataFormat(("question", "answer"), _question_answering)
 INPUT_OUTPUT = DataFormat(("input", "output"), _input_output)
 TEXT = DataFormat(("text",), _plain_text)

@@ -65,12 +65,17 @@ def _files(path: str) -> list[Path] | None:
             raise DataError(f"cannot read a '{here.suffix}' file; known: {', '.join(_READERS)}")
         return [here]
     if here.is_dir():
-        return sorted(file for file in here.rglob("*") if file.suffix.lower() in _READERS)
+        return sorted(file for file in here.rglob("*") if _holds_rows(file))
     if glob.has_magic(path):
-        return sorted(file for file in map(Path, glob.glob(str(here), recursive=True)) if file.suffix in _READERS)
+        return sorted(file for file in map(Path, glob.glob(str(here), recursive=True)) if _holds_rows(file))
     if _looks_like_a_file(path):
         raise DataError("there is no such file")
     return None
+
+
+def _holds_rows(file: Path) -> bool:
+    """Tell whether a file of a folder is data; `datasets` keeps notes of its own beside what it saves."""
+    return file.suffix.lower() in _READERS and file.name not in ("dataset_info.json", "state.json", "dataset_dict.json")
 
 
 def _looks_like_a_file(path: str) -> bool:

@@ -49,7 +49,7 @@ def row_renderer(template: str, columns: Sequence[str]) -> Callable[[Mapping[str
         if not column.isidentifier():
             written = r"\{\{-?\s*" + re.escape(column) + r"\s*-?\}\}"
             template = re.sub(written, lambda _, name=column: "{{ row[" + json.dumps(name) + "] }}", template)
-    compiled = _compile(template, "data_formatter_template", StrictUndefined)
+    compiled = _compile(template, "data_formatter_template", undefined=StrictUndefined, finalize=_no_null)
 
     def render(row: Mapping[str, Any]) -> str:
         try:
@@ -88,8 +88,22 @@ def chat_template_of(folder: Path) -> str | None:
     return template
 
 
-def _compile(template: str, field: str, undefined: Any = None) -> Any:
-    options = {} if undefined is None else {"undefined": undefined}
+def check_chat_template(template: str) -> None:
+    """Compile a chat template.
+
+    Raises:
+        UserError: it is not valid Jinja.
+    """
+    _compile(template, "chat_template")
+
+
+def _no_null(value: Any) -> Any:
+    if value is None:
+        raise TemplateError("a value is null, and would be written as the word None")
+    return value
+
+
+def _compile(template: str, field: str, **options: Any) -> Any:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation], **options
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning.errors import Problem
-from tuning.trackers.backend import Backend, Link, Point, RunInfo
+from tuning.trackers.backend import Backend, Dataset, Link, Point, RunInfo
 from tuning.trackers.params import Scalar
 
 
@@ -80,6 +80,16 @@ class AimstackBackend(Backend):
             self._run.set_artifacts_uri(self._files.as_uri())
             self._copy(path, name)
         self.params({f"artifacts.{name.replace('.', '_')}": str(path)})
+
+    def dataset(self, dataset: Dataset) -> None:
+        """List the files of a dataset where they stand; nothing of them is copied."""
+        from aim.sdk.objects.artifact import Artifact
+
+        for path in map(Path, dataset.paths):
+            artifact: Any = Artifact(
+                str(path), uri=path.parent.absolute().as_uri(), name=path.name, sha256=dataset.sha256
+            )
+            self._run.meta_run_tree.subtree("artifacts")[f"data/{dataset.name}/{path.name}"] = artifact
 
     def flush(self) -> bool:
         """Wait until a server has taken everything; a local repository has it already."""

@@ -37,6 +37,21 @@ class Point(NamedTuple):
     time: float
 
 
+class Dataset(NamedTuple):
+    """Data that a run was made from; `columns` maps each column to the JSON type of its values."""
+
+    name: str
+    paths: tuple[str, ...]
+    sha256: str
+    rows: int | None
+    columns: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        """Call it by its file, so that runs that share a file share a dataset."""
+        return Path(self.paths[0]).name if len(self.paths) == 1 else self.name
+
+
 class Link(NamedTuple):
     """Where the run is in a backend: its id there, its page if it has one, and the command that opens it."""
 
@@ -72,6 +87,9 @@ class Backend:
 
     def metrics(self, batch: Sequence[Point]) -> None:
         """Add points; a series never has two points for one step."""
+
+    def dataset(self, dataset: Dataset) -> None:
+        """Add what the run was made from, for a service that knows datasets; `params` holds the same as text."""
 
     def artifact(self, path: Path, name: str) -> None:
         """Add a file or folder."""

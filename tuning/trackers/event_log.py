@@ -8,37 +8,60 @@ import math
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from tuning.trackers.reserve import Reserve
 
 logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 _CHUNK_BYTES = 1 << 18
+_MOST_WAITING_BYTES = 1 << 24
 
 
 class EventLog:
     """Append records to a run's log, each written to the operating system before the call returns.
 
-    A line that cannot be written (full disk) is dropped and counted, and the first one is warned of.
+    On a full disk records wait: in memory, and as long as they fit in `reserve_bytes` that were taken early, so that
+    they outlast this process. They are written as soon as there is room. What does not even fit in memory is dropped
+    and counted.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reserve_bytes: int = 0) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.dropped = 0
+        self._warned = False
         self._lock = threading.Lock()
-        self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._file: int | None = _opened(path)
         self._seq, self._torn = _end_of(path)
+        self._reserve = Reserve(path.with_suffix(".reserve"), reserve_bytes)
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._num_only_in_memory = 0
+        self._recover()
+
+    @property
+    def num_waiting(self) -> int:
+        """Records that have found no room yet."""
+        return len(self._waiting)
 
     def append(self, kind: str, **fields: Any) -> int:
         """Write one record and return its number."""
         with self._lock:
             self._seq += 1
             record = {"seq": self._seq, "time": round(time.time(), 6), "type": kind, **fields}
-            self._write(json.dumps(record, allow_nan=False, separators=(",", ":")).encode())
+            line = json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+            self._write(line, is_last=kind == "state")
             return self._seq
+
+    def flush(self) -> bool:
+        """Try to write the records that wait; True when none is left."""
+        with self._lock:
+            return self._write_waiting()
 
     def sync(self) -> None:
         """Wait until everything written so far is on the disk."""
@@ -50,28 +73,64 @@ class EventLog:
         """Sync and close; a later `append` opens the log again."""
         self.sync()
         with self._lock:
+            is_written = self._write_waiting()
+            self.dropped += self._num_only_in_memory
             if self._file is not None:
                 os.close(self._file)
             self._file = None
+            self._reserve.close(remove=is_written)
 
-    def _write(self, line: bytes) -> None:
-        # The line feed in front ends a line that was cut short, so that only the cut one is lost.
-        data = (b"\n" if self._torn else b"") + line + b"\n"
+    def _recover(self) -> None:
+        """Take over what an earlier process found no room for."""
+        records = [(_parse(line), line) for line in self._reserve.lines]
+        lines = [(record["seq"], line) for record, line in records if record and record["seq"] > self._seq]
+        for seq, line in lines:
+            self._seq = seq
+            self._wait(line)
+        if self._reserve.lines:
+            self._write_waiting()
+
+    def _write(self, line: bytes, *, is_last: bool) -> None:
+        if self._waiting_bytes + len(line) > _MOST_WAITING_BYTES and not is_last:
+            self.dropped += 1
+            self._write_waiting()
+            return
+        self._wait(line)
+        if not self._write_waiting() and not self._reserve.add(line, is_last=is_last):
+            self._num_only_in_memory += 1
+
+    def _wait(self, line: bytes) -> None:
+        self._waiting.append(line)
+        self._waiting_bytes += len(line)
+
+    def _write_waiting(self) -> bool:
+        while self._waiting:
+            if not self._write_line(self._waiting[0]):
+                return False
+            self._waiting_bytes -= len(self._waiting.popleft())
+        self._reserve.clear()
+        self._num_only_in_memory = 0
+        return True
+
+    def _write_line(self, line: bytes) -> bool:
+        # The line feed in front ends a line that was cut short; readers pass over what stands before it.
+        data = (b"\n" if self._torn else b"") + line
         try:
             if self._file is None:
-                self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+                self._file = _opened(self.path)
             written = os.write(self._file, data)
         except OSError as error:
-            self._drop(str(error))
-            return
+            self._warn(str(error))
+            return False
         self._torn = written != len(data)
         if self._torn:
-            self._drop("it was written in part, as on a full disk")
+            self._warn("it was written in part, as on a full disk")
+        return not self._torn
 
-    def _drop(self, reason: str) -> None:
-        self.dropped += 1
-        if self.dropped == 1:
-            logger.warning("A tracking record could not be written to %s and is lost: %s", self.path, reason)
+    def _warn(self, reason: str) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning("Tracking records wait until they can be written to %s: %s", self.path, reason)
 
 
 class LogReader:
@@ -131,6 +190,10 @@ def number_to_json(value: float) -> float | str:
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
 
 
 def _parse(line: bytes) -> Record | None:

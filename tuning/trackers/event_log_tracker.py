@@ -24,12 +24,15 @@ from tuning.trackers.redaction import redact, redact_text
 from tuning.trackers.replay import ENDED
 from tuning.trackers.run_files import RunFiles
 from tuning.trackers.sync import PATIENCE_SECONDS, start_sender
+from tuning.trackers.system_metrics import SystemMetrics, peak_memory
 from tuning.trackers.tracker import Tracker
 
 logger = logging.getLogger(__name__)
 
 FINISH_TIMEOUT_SECONDS = 30.0
 _POLL_SECONDS = 0.05
+_RESERVE_BYTES = 1 << 20
+"""Room for some 2000 steps of ten numbers on a disk that is full."""
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -71,9 +74,12 @@ class EventLogTracker(Tracker):
         self._warned: set[str] = set()
         self._end: int | None = None
         self._finishing = threading.Lock()
-        self._log = EventLog(self.files.events)
+        with file_lock(self.files.events_lock):
+            self._log = EventLog(self.files.events, _RESERVE_BYTES)
+        self._began = time.time()
         self._last = self._start_run()
         self._sender = self._start_sender() if self._targets else None
+        self._system_metrics = self._start_system_metrics()
 
     def get_hf_callback(self) -> Any:
         """Return the one callback that feeds every backend."""
@@ -127,10 +133,12 @@ class EventLogTracker(Tracker):
         with self._finishing:
             if self._end is not None:
                 return
+            self._stop_system_metrics()
             state = status if status in ENDED else "failed"
             self._end = self._append("state", state=state, error=_first_line(error), dropped=self._log.dropped)
-        self._log.close()
+        self._log.sync()
         missing = self._wait()
+        self._log.close()
         write_links(self.files, self._targets)
         self._report(missing)
 
@@ -149,6 +157,7 @@ class EventLogTracker(Tracker):
     def _start_run(self) -> int:
         with file_lock(self.files.events_lock):
             first = _first_run(self.files.events)
+            self._began = self._began if first is None else float(first["time"])
             return self._log.append(
                 "run",
                 **(_identity(self.config) if first is None else _same_run(first)),
@@ -164,6 +173,19 @@ class EventLogTracker(Tracker):
         return self._names[full]
 
     @_never_raises
+    def _start_system_metrics(self) -> SystemMetrics | None:
+        interval = float(self.config.get("system_metrics_interval") or 0)
+        if interval <= 0:
+            return None
+        return SystemMetrics(lambda values, second: self.track(values, step=second), interval, self._began)
+
+    @_never_raises
+    def _stop_system_metrics(self) -> None:
+        if self._system_metrics is not None:
+            self._system_metrics.stop()
+            self.track(peak_memory())
+
+    @_never_raises
     def _start_sender(self) -> subprocess.Popen[bytes]:
         patience = float(self.config.get("sender_patience") or PATIENCE_SECONDS)
         sender = start_sender(self.files, to_plain(self.config), patience)
@@ -176,6 +198,7 @@ class EventLogTracker(Tracker):
         until = time.monotonic() + (FINISH_TIMEOUT_SECONDS if timeout is None else float(timeout))
         end = self._end or 0
         while missing := incomplete(self.files, self._targets, self._last, end):
+            self._log.flush()
             if time.monotonic() >= until or self._sender is None or self._sender.poll() is not None:
                 return incomplete(self.files, self._targets, self._last, end)
             time.sleep(_POLL_SECONDS)
@@ -184,6 +207,10 @@ class EventLogTracker(Tracker):
     def _report(self, missing: Mapping[str, Progress]) -> None:
         if self._log.dropped:
             logger.warning("Tracking: %d records could not be written to %s", self._log.dropped, self.files.events)
+        if self._log.num_waiting > self._log.dropped:
+            logger.warning(
+                "Tracking: the disk of %s is full; make room, then: %s", self.files.folder, _hint(self.files)
+            )
         if not missing:
             return
         trouble = "; ".join(
@@ -198,7 +225,7 @@ def _first_run(events: Path) -> Record | None:
 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     run_id = uuid.uuid4().hex
-    experiment = str(config.get("experiment") or "default")
+    experiment = redact_text(str(config.get("experiment") or "default"))
     made_up = f"{experiment}-{time.strftime('%Y%m%d-%H%M%S')}-{run_id[:4]}"
     return {"run_id": run_id, "name": redact_text(str(config.get("run_name") or made_up)), "experiment": experiment}
 

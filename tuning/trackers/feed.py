@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from tuning.trackers.backend import Backend, RunInfo, options_of
+from tuning.trackers.datasets import datasets_in
 from tuning.trackers.event_log import LogReader
 from tuning.trackers.file_lock import file_lock
 from tuning.trackers.processes import when_told_to_stop
 from tuning.trackers.progress import load_progress, save_progress
+from tuning.trackers.redaction import redact, redact_text
 from tuning.trackers.replay import Delivery, Replay
 from tuning.trackers.run_files import RunFiles, read_json, write_json
 
@@ -76,6 +78,7 @@ class Feed:
 
     def _deliver(self, backend: Backend, delivery: Delivery) -> bool:
         self._send(lambda pairs: backend.params(dict(pairs)), list(delivery.params.items()))
+        self._send(lambda datasets: [backend.dataset(one) for one in datasets], datasets_in(delivery.params))
         self._send(backend.metrics, delivery.points)
         is_safe = backend.flush()
         self._keep_long_params(delivery)
@@ -97,7 +100,7 @@ class Feed:
         if self._backend is None:
             backend = self._new_backend()
             link = backend.open(self._run_info(), self.progress.run_id)
-            self._save(**link._asdict())
+            self._save(**redact(link._asdict()))
             self._backend = backend
         return self._backend
 
@@ -112,7 +115,7 @@ class Feed:
             options=self._options,
         )
 
-    def _send(self, send: Callable[[Any], None], items: Sequence[Any]) -> None:
+    def _send(self, send: Callable[[Any], Any], items: Sequence[Any]) -> None:
         """Send items; where the backend refuses some of them, find those and leave out no other."""
         if not items:
             return
@@ -197,7 +200,11 @@ class Feed:
             setattr(self.progress, name, value)
         # A folder that was moved away is not made again: its name may soon be that of another run.
         if self._files.folder.is_dir():
-            save_progress(self._files, self.name, self.progress)
+            try:
+                save_progress(self._files, self.name, self.progress)
+            except OSError as error:
+                # What is not written down here is sent again at worst, and that is harmless.
+                logger.warning("%s: its progress cannot be written down: %s", self.name, error)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -207,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("tracker")
     parser.add_argument("--follow", action="store_true")
     args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _log_without_secrets()
     order = json.loads(sys.stdin.readline())
     files = RunFiles(args.run_dir)
     told_to_stop, sender = when_told_to_stop(), os.getppid()
@@ -232,8 +239,21 @@ def load_backend(target: str) -> type[Backend]:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
+    lines = redact_text(str(error)).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}"[:300] if lines else type(error).__name__
+
+
+class _WithoutSecrets(logging.Formatter):
+    """Take secrets out of messages and tracebacks: a client names the address it cannot reach, password and all."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact_text(super().format(record))
+
+
+def _log_without_secrets() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_WithoutSecrets("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 if __name__ == "__main__":

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import os
+import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from tuning.errors import Problem
-from tuning.trackers.backend import Backend, Link, Point, RunInfo
+from tuning.trackers.backend import Backend, Dataset, Link, Point, RunInfo
 from tuning.trackers.params import Scalar, as_text
 
 # Source: MLflow's REST API, "Log Batch": at most 1000 metrics and 100 params in a request.
 _MOST_METRICS = 1000
 _MOST_PARAMS = 100
 _STATES = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "preempted": "KILLED"}
+# A value that MLflow does not take; a call that an older server does not know.
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "ENDPOINT_NOT_FOUND")
 _RUN_ID_TAG = "tuning.run_id"
+# Tags that MLflow's pages show beside the run.
+_SHOWN_TAGS = {
+    "environment.git.commit": "mlflow.source.git.commit",
+    "environment.git.branch": "mlflow.source.git.branch",
+}
+# Source: MLflow's MAX_DATASET_DIGEST_SIZE.
+_LONGEST_DIGEST = 36
 # MLflow's own defaults let one call to a dead server take 247 s.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -58,9 +71,9 @@ class MLflowBackend(Backend):
         self._client.update_run(self._run_id, status="RUNNING")
         self._client.set_tag(self._run_id, "state", "running")
         if uri.startswith("http"):
-            page = f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{self._run_id}"
+            page = f"{without_user(uri)}/#/experiments/{experiment_id}/runs/{self._run_id}"
             return Link(self._run_id, page, page)
-        return Link(self._run_id, None, f"mlflow ui --backend-store-uri {uri}")
+        return Link(self._run_id, None, f"mlflow ui --backend-store-uri {shlex.quote(uri)}")
 
     def params(self, flat: Mapping[str, Scalar]) -> None:
         """Add params as text."""
@@ -69,6 +82,26 @@ class MLflowBackend(Backend):
         params = [Param(key, as_text(value)) for key, value in flat.items()]
         for start in range(0, len(params), _MOST_PARAMS):
             self._log_batch(params=params[start : start + _MOST_PARAMS])
+        for key in _SHOWN_TAGS.keys() & flat.keys():
+            self._client.set_tag(self._run_id, _SHOWN_TAGS[key], as_text(flat[key]))
+
+    def dataset(self, dataset: Dataset) -> None:
+        """Add an input of the run, of its kind `training` or `validation`; MLflow passes over one that it has."""
+        from mlflow.entities import Dataset as Input
+        from mlflow.entities import DatasetInput, InputTag
+
+        columns = [_column(name, kind) for name, kind in dataset.columns.items()]
+        data = Input(
+            name=dataset.title,
+            digest=dataset.sha256[:_LONGEST_DIGEST],
+            source_type="local",
+            source=json.dumps({"uri": ", ".join(dataset.paths)}),
+            schema=json.dumps({"mlflow_colspec": columns}),
+            profile=json.dumps({"num_rows": dataset.rows, "sha256": dataset.sha256}),
+        )
+        tag = InputTag("mlflow.data.context", dataset.name)
+        with _refusals():
+            self._client.log_inputs(self._run_id, [DatasetInput(data, [tag])])
 
     def metrics(self, batch: Sequence[Point]) -> None:
         """Add points with the time they were recorded at; MLflow passes over those that it has."""
@@ -119,14 +152,8 @@ class MLflowBackend(Backend):
                 self._client.delete_run(run.info.run_id)
 
     def _log_batch(self, **items: Any) -> None:
-        from mlflow.exceptions import MlflowException
-
-        try:
+        with _refusals():
             self._client.log_batch(self._run_id, **items)
-        except MlflowException as error:
-            if error.error_code == "INVALID_PARAMETER_VALUE":
-                raise ValueError(str(error)) from error
-            raise
 
     def _count_infinite(self, batch: Sequence[Point]) -> None:
         """Say in a tag how many values are infinite, which MLflow stores as the largest finite number."""
@@ -134,3 +161,29 @@ class MLflowBackend(Backend):
         self._nonfinite.update(found)
         for name in found:
             self._client.set_tag(self._run_id, f"nonfinite.{name}"[:250], str(self._nonfinite[name]))
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn the errors that another try would not mend into those that say so."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code in _REFUSALS:
+            raise ValueError(str(error)) from error
+        raise
+
+
+def _column(name: str, kind: str) -> dict[str, Any]:
+    """Describe a column as MLflow's schemas do; of what is nested, the type of the values is left open."""
+    if kind == "array":
+        return {"name": name, "type": "array", "items": {"type": "any"}, "required": True}
+    return {"name": name, "type": "any" if kind == "object" else kind, "required": True}
+
+
+def without_user(address: str) -> str:
+    """Leave out the user and password of a web address: a browser asks for them, and no page holds them."""
+    parts = urlsplit(address.rstrip("/"))
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -19,6 +19,8 @@ class RunWatch:
     def __init__(self, files: RunFiles) -> None:
         self.run: Record | None = None
         self.end: Record | None = None
+        self.is_abandoned = False
+        """The trainer is gone, and a full disk keeps its final state from being written."""
         self.num_attempts = 0
         self.seq = 0
         self._files = files
@@ -33,16 +35,18 @@ class RunWatch:
 
     def mark_if_killed(self) -> None:
         """Write `killed` into the log where the newest attempt's process is gone and left no final state."""
-        if self.run is None or self.end is not None or self.replaced or self._trainer_may_live(self.run):
+        if self.run is None or self.end is not None or self.replaced or trainer_may_live(self.run):
             return
         attempt = self.num_attempts
         with file_lock(self._files.events_lock):
+            # Opening the log writes what the trainer found no room for, which may be the state.
+            log = EventLog(self._files.events)
             self.look()
-            if self.end is None and self.num_attempts == attempt:
-                log = EventLog(self._files.events)
+            if self.end is None and self.num_attempts == attempt and not log.num_waiting:
                 log.append("state", state="killed", error="the training process ended without a word", by="sender")
-                log.close()
+            log.close()
         self.look()
+        self.is_abandoned = self.end is None
 
     @property
     def replaced(self) -> bool:
@@ -61,7 +65,12 @@ class RunWatch:
         elif record.get("type") == "state" and record.get("state") in ENDED:
             self.end = record
 
-    @staticmethod
-    def _trainer_may_live(run: Record) -> bool:
-        elsewhere = run.get("host") != socket.gethostname()
-        return elsewhere or is_alive(int(run.get("pid") or 0), run.get("pid_started"))
+
+def trainer_may_live(run: Record) -> bool:
+    """Tell whether the process that wrote a `run` record still runs; one on another machine may."""
+    return is_elsewhere(run) or is_alive(int(run.get("pid") or 0), run.get("pid_started"))
+
+
+def is_elsewhere(run: Record) -> bool:
+    """Tell whether a `run` record was written on another machine."""
+    return run.get("host") != socket.gethostname()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -117,7 +118,9 @@ class Sender:
 
     def _write_links(self) -> None:
         if not self._is_superseded():
-            write_links(self._files, self.trackers)
+            # On a full disk the links come later; the feeds can go on.
+            with contextlib.suppress(OSError):
+                write_links(self._files, self.trackers)
 
     def _start(self, name: str) -> FeedProcess:
         order = {"backend": self.targets[name], "options": self._options}
@@ -137,7 +140,7 @@ class Sender:
         return True
 
     def _has_ended(self) -> bool:
-        return self.watch.end is not None or not self._follow
+        return self.watch.end is not None or self.watch.is_abandoned or not self._follow
 
     # More than any record's number: after the end, a backend that has everything still has its run to close.
     _all_records = sys.maxsize

@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not ours:
             print(f"{args.run_dir}: the run's own sender is still at work; try again when it has ended.")
             return EXIT_USER_ERROR
-        files.sender_pid.write_text(str(os.getpid()))
+        with contextlib.suppress(OSError):  # a full disk; the number only helps to stop this process
+            files.sender_pid.write_text(str(os.getpid()))
         sender = Sender(files, args.follow, options, args.patience, _targets(args.tracker))
         complete = sender.run()
     print(summary(files, sender.trackers, sender.watch))

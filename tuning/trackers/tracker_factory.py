@@ -18,10 +18,16 @@ TRACKERS: Registry[type[Backend]] = Registry(
     {
         "aim": "tuning.trackers.aimstack_tracker:AimstackBackend",
         "mlflow": "tuning.trackers.mlflow_tracker:MLflowBackend",
+        "tensorboard": "tuning.trackers.tensorboard_tracker:TensorboardBackend",
+        "trackio": "tuning.trackers.trackio_tracker:TrackioBackend",
         "wandb": "tuning.trackers.wandb_tracker:WandbBackend",
     },
     "tuning.trackers",
 )
+
+
+_PLACES = ("aim_repo", "mlflow_tracking_uri", "tensorboard_dir", "trackio_dir", "wandb_dir")
+"""Options that may be paths."""
 
 
 def tracker_names(value: str | Iterable[str] | None) -> list[str]:
@@ -91,7 +97,7 @@ def target_of(name: str) -> str:
 def _absolute(tracking: Mapping[str, Any]) -> dict[str, Any]:
     """Write places relative to the working directory in full, because a later replay may start anywhere."""
     options = dict(tracking)
-    for key in ("aim_repo", "wandb_dir", "mlflow_tracking_uri"):
+    for key in _PLACES:
         if options.get(key):
             options[key] = _absolute_place(str(options[key]))
     return options

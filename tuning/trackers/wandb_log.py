@@ -23,16 +23,16 @@ class TransactionLog:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows of the history that came in since the last call."""
+        histories = self.records("history")
+        return [{_key(item): json.loads(item.value_json) for item in record.history.item} for record in histories]
+
+    def records(self, kind: str) -> list[Any]:
+        """Return the records of a kind, such as `history` or `artifact`, that came in since the last call."""
         from wandb.proto import wandb_internal_pb2
 
         protocol: Any = wandb_internal_pb2
-        rows = []
-        for data in self._records():
-            record = protocol.Record()
-            record.ParseFromString(data)
-            if record.WhichOneof("record_type") == "history":
-                rows.append({_key(item): json.loads(item.value_json) for item in record.history.item})
-        return rows
+        records = [protocol.Record.FromString(data) for data in self._records()]
+        return [record for record in records if record.WhichOneof("record_type") == kind]
 
     def _records(self) -> Iterator[bytes]:
         if not self.path.exists():

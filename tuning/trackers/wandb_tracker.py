@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import time
 import uuid
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from tuning.errors import Problem
-from tuning.trackers.backend import Backend, Link, Point, RunInfo
+from tuning.trackers.backend import Backend, Dataset, Link, Point, RunInfo
 from tuning.trackers.params import Scalar, nest
+from tuning.trackers.system_metrics import PREFIX
 from tuning.trackers.wandb_log import TransactionLog
 
 STEP = "train/global_step"
+SECOND = "system/second"
 _MODES = ("offline", "online")
 _FLUSH_SECONDS = 15.0
 # Names that would bind this run to another one, or reach W&B past the options of the run.
@@ -54,6 +57,8 @@ class WandbBackend(Backend):
 
         folder = Path(run.options.get("wandb_dir") or run.folder)
         folder.mkdir(parents=True, exist_ok=True)
+        # Copies of artifacts wait there until `wandb sync`; W&B itself would put them into the home folder.
+        os.environ.setdefault("WANDB_DATA_DIR", str(folder / "wandb" / "data"))
         run_id = saved_id or run.run_id[:16]
         self._is_online = run.options.get("wandb_mode") == "online"
         self._run = wandb.init(
@@ -69,8 +74,9 @@ class WandbBackend(Backend):
         self._stored = _stored_points(folder, run_id, self._run if self._is_online else None)
         self._log = TransactionLog(Path(self._run.settings.sync_file))
         self._num_rows = self._num_stored = 0
+        self._by_second: set[str] = set()
         self._run.define_metric(STEP)
-        self._run.define_metric("*", step_metric=STEP)
+        self._run.define_metric("*", step_metric=STEP, step_sync=False)
         self._run.summary["state"] = "running"
         return Link(run_id, self._run.url or None, self._open_with(run, folder, run_id))
 
@@ -81,10 +87,22 @@ class WandbBackend(Backend):
     def metrics(self, batch: Sequence[Point]) -> None:
         """Add one row per step and time, leaving out points that an earlier session has stored."""
         new = [point for point in batch if (point.name, point.step) not in self._stored]
-        for (step, moment), points in groupby(new, lambda point: (point.step, point.time)):
+        self._draw_by_second({point.name for point in new if _axis(point.name) == SECOND})
+        for (axis, step, moment), points in groupby(new, lambda point: (_axis(point.name), point.step, point.time)):
             # Never `step=`: W&B drops a row whose step is smaller than one before it.
-            self._run.log({STEP: step, "_timestamp": moment} | {point.name: point.value for point in points})
+            self._run.log({axis: step, "_timestamp": moment} | {point.name: point.value for point in points})
             self._num_rows += 1
+
+    def dataset(self, dataset: Dataset) -> None:
+        """Add an artifact of type `dataset` that refers to the files; nothing of them is copied."""
+        import wandb
+
+        facts = {"sha256": dataset.sha256, "rows": dataset.rows, "paths": list(dataset.paths), "used_for": dataset.name}
+        artifact = wandb.Artifact(_fit_for_artifact(dataset.title), type="dataset", metadata=facts)
+        for path in map(Path, dataset.paths):
+            if path.exists():
+                artifact.add_reference(path.absolute().as_uri())
+        self._run.log_artifact(artifact)
 
     def artifact(self, path: Path, name: str) -> None:
         """Add a file or folder as an artifact of type `file`."""
@@ -121,6 +139,12 @@ class WandbBackend(Backend):
     def release(self) -> None:
         """End the session; the run can be gone on with."""
         self._run.finish(exit_code=0)
+
+    def _draw_by_second(self, names: set[str]) -> None:
+        """Name the x-axis of each of these series, which comes before what is said of all others."""
+        for name in names - self._by_second:
+            self._run.define_metric(name, step_metric=SECOND, step_sync=False)
+        self._by_second |= names
 
     def _open_with(self, run: RunInfo, folder: Path, run_id: str) -> str:
         if self._is_online:
@@ -169,10 +193,20 @@ def _stored_points(folder: Path, run_id: str, online: Any | None) -> set[tuple[s
     stored = set()
     for session in _session_folders(folder, run_id):
         for row in TransactionLog(session / f"run-{run_id}.wandb").rows():
-            if STEP in row and (online is None or row["_step"] < online.starting_step):
-                stored |= {(name, int(row[STEP])) for name in row}
+            axis = SECOND if SECOND in row else STEP
+            if axis in row and (online is None or row["_step"] < online.starting_step):
+                stored |= {(name, int(row[axis])) for name in row}
     return stored
 
 
+def _axis(name: str) -> str:
+    """Name the series that counts a point's steps: samples of the machine count seconds."""
+    return SECOND if name.startswith(PREFIX) else STEP
+
+
 def _artifact_name(run_id: str, name: str) -> str:
-    return f"{run_id}-{name.replace('/', '-').replace(' ', '_').replace(':', '-')}"[:128]
+    return _fit_for_artifact(f"{run_id}-{name}")
+
+
+def _fit_for_artifact(name: str) -> str:
+    return re.sub(r"[^\w.-]", "-", name)[:128]

@@ -1,4 +1,4 @@
-"""The three built-in backends at once, each read back with its own reader."""
+"""What every tracker has to do: all of them at once, each read back with its own reader."""
 
 from __future__ import annotations
 
@@ -9,24 +9,36 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Stored, read_aim, read_mlflow, read_wandb, same_series
+from stored import READERS, Stored, as_kept_by, same_series
 
 from tuning.trackers.params import as_text
 from tuning.trackers.replay import read_params, read_series
 from tuning.trackers.run_files import read_json
 from tuning.trackers.sync import main
 from tuning.trackers.tracker import Tracker
-from tuning.trackers.tracker_factory import create_tracker
+from tuning.trackers.tracker_factory import TRACKERS, check_trackers, create_tracker
 
 pytestmark = pytest.mark.slow
 
-NAMES = ["aim", "mlflow", "wandb"]
+NAMES = sorted(READERS)
 SECRET = "hf_" + "AbCdEfGhIjKlMnOpQrStUvWxYz012345"
 NATIVE = {
-    "finished": {"aim": False, "mlflow": "FINISHED", "wandb": "finished"},
-    "failed": {"aim": False, "mlflow": "FAILED", "wandb": "failed"},
-    "preempted": {"aim": False, "mlflow": "KILLED", "wandb": "failed"},
+    "finished": {"aim": False, "mlflow": "FINISHED", "tensorboard": 1, "trackio": [], "wandb": "finished"},
+    "failed": {"aim": False, "mlflow": "FAILED", "tensorboard": 2, "trackio": ["Run failed"], "wandb": "failed"},
+    "preempted": {"aim": False, "mlflow": "KILLED", "tensorboard": 2, "trackio": ["Run preempted"], "wandb": "failed"},
 }
+"""What each tracker itself calls our states; one that is not listed has no word of its own."""
+NATIVE_AFTER_RESUME = {"trackio": ["Run preempted"]}
+"""Trackio keeps the alert of the earlier attempt."""
+BAD_OPTIONS: dict[str, dict[str, Any]] = {
+    "aim": {"aim_remote_server_port": 53800},
+    "mlflow": {"mlflow_tracking_uri": "./mlruns"},
+    "sqlite": {"tracker_options": {"sqlite": {"path": "."}}},
+    "tensorboard": {"tensorboard_dir": __file__},
+    "trackio": {"trackio_project": "a project"},
+    "wandb": {"wandb_mode": "onlin"},
+}
+DIGEST = "ab" * 32
 
 
 @dataclass
@@ -42,13 +54,7 @@ class Run:
 
 
 def read(run_dir: Path) -> Run:
-    folder = run_dir / "tracking"
-    stored = {
-        "aim": read_aim(folder / "aim"),
-        "mlflow": read_mlflow(f"sqlite:///{folder / 'mlflow.db'}"),
-        "wandb": read_wandb(folder),
-    }
-    return Run(run_dir, stored)
+    return Run(run_dir, {name: READERS[name](run_dir) for name in NAMES})
 
 
 def begin(run_dir: Path) -> Tracker:
@@ -56,15 +62,19 @@ def begin(run_dir: Path) -> Tracker:
 
 
 @pytest.fixture(scope="module")
-def finished(new_run_dir: Callable[[], Path]) -> Run:
+def finished(new_run_dir: Callable[[], Path], sqlite_tracker: Path) -> Run:
     """A run that uses everything."""
     run_dir = new_run_dir()
     (run_dir / "eval.json").write_text("{}")
+    (run_dir / "train.jsonl").write_text('{"text": "x"}')
     (run_dir / "model").mkdir()
     (run_dir / "model" / "weights").write_text("w")
     tracker = begin(run_dir)
     tracker.set_params({"rate": 1e-3, "layers": ["q", "v"], "none": None, "deep": {"flag": True}}, name="config")
     tracker.set_params({"0": {"reason": "x" * 900}}, name="recommendations")
+    data = {"path": str(run_dir / "train.jsonl"), "sha256": DIGEST, "rows": 1, "columns": {"text": "string"}}
+    tracker.set_params({"training": data, "format": "text"}, name="data")
+    tracker.track({"system/cpu_percent": 50.0}, step=7)
     for step in range(1, 21):
         tracker.track({"train/loss": 3.0 / step, "train/learning_rate": 0.1 * step}, step=step)
     tracker.track(math.nan, "odd", "eval", step=20)
@@ -86,7 +96,7 @@ def replayed(finished: Run) -> Run:
 
 
 @pytest.fixture(scope="module")
-def failed(new_run_dir: Callable[[], Path]) -> Run:
+def failed(new_run_dir: Callable[[], Path], sqlite_tracker: Path) -> Run:
     """A run that failed and in which secrets were planted."""
     tracker = begin(run_dir := new_run_dir())
     tracker.set_params({"hub_token": SECRET, "args": ["--token", SECRET], "x": {"y": f"see {SECRET}"}}, name="config")
@@ -97,7 +107,7 @@ def failed(new_run_dir: Callable[[], Path]) -> Run:
 
 
 @pytest.fixture(scope="module")
-def preempted(new_run_dir: Callable[[], Path]) -> Run:
+def preempted(new_run_dir: Callable[[], Path], sqlite_tracker: Path) -> Run:
     """A run that was stopped after six steps, its last checkpoint at the third."""
     return read(train(new_run_dir(), 1, 6, rate=1, state="preempted"))
 
@@ -126,24 +136,28 @@ def test_params_are_those_of_the_log(finished: Run, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_series_are_those_of_the_log(finished: Run, name: str) -> None:
-    assert len(finished.stored[name].series) == 3
-    assert same_series(finished.stored[name].series, read_series(finished.events))
+    assert len(finished.stored[name].series) == 4
+    assert same_series(finished.stored[name].series, as_kept_by(name, read_series(finished.events)))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_finished_run_is_one_finished_run(finished: Run, name: str) -> None:
     stored = finished.stored[name]
     assert (stored.num_runs, stored.state, stored.error) == (1, "finished", None)
-    assert stored.native_state == NATIVE["finished"][name]
+    assert stored.native_state == NATIVE["finished"].get(name, "finished")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_artifacts_arrive(finished: Run, name: str) -> None:
     progress = read_json(finished.folder / "tracking" / "delivery" / f"{name}.json")
     assert (progress["left"], progress["refused"], progress["error"]) == ([], 0, None)
-    if name != "wandb":  # its offline log names artifacts in a binary form only
-        artifacts = [artifact.replace("_json", ".json") for artifact in finished.stored[name].artifacts]
-        assert sorted(artifacts) == ["eval.json", "long_params.json", "model"]
+    artifacts = [artifact.replace("_json", ".json") for artifact in finished.stored[name].artifacts]
+    assert sorted(artifacts) == ["eval.json", "long_params.json", "model"]
+
+
+@pytest.mark.parametrize("name", sorted({"aim", "mlflow", "trackio", "wandb"}))
+def test_a_dataset_is_an_input_where_the_tracker_knows_such_a_thing(finished: Run, name: str) -> None:
+    assert finished.stored[name].datasets == {DIGEST: "training"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -157,13 +171,14 @@ def test_sending_a_log_again_changes_nothing(finished: Run, replayed: Run, name:
     before, after = finished.stored[name], replayed.stored[name]
     assert same_series(before.series, after.series)
     assert (after.params, after.num_runs, after.state) == (before.params, 1, "finished")
+    assert after.datasets == before.datasets
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_failed_run_shows_the_first_line_of_its_error(failed: Run, name: str) -> None:
     stored = failed.stored[name]
     assert (stored.state, stored.error) == ("failed", "RuntimeError: cannot log in with [redacted]")
-    assert stored.native_state == NATIVE["failed"][name]
+    assert stored.native_state == NATIVE["failed"].get(name, "failed")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -180,12 +195,27 @@ def test_nothing_that_is_written_holds_a_secret(failed: Run) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_preempted_run_is_shown_as_preempted(preempted: Run, name: str) -> None:
     stored = preempted.stored[name]
-    assert (stored.state, stored.native_state) == ("preempted", NATIVE["preempted"][name])
+    assert (stored.state, stored.native_state) == ("preempted", NATIVE["preempted"].get(name, "preempted"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_resumed_run_goes_on_in_the_same_run(resumed: Run, name: str) -> None:
     stored = resumed.stored[name]
-    assert stored.series["train/loss"] == [(step, 1.0 / step) for step in range(1, 11)]
-    assert (stored.num_runs, stored.state, stored.native_state) == (1, "finished", NATIVE["finished"][name])
+    series = {"train/loss": [(step, 1.0 / step) for step in range(1, 11)]}
+    assert stored.series == as_kept_by(name, series)
+    assert (stored.num_runs, stored.state, stored.native_state) == (
+        1,
+        "finished",
+        NATIVE_AFTER_RESUME.get(name, NATIVE["finished"].get(name, "finished")),
+    )
     assert {key: int(value) for key, value in stored.params.items()} == {"params.rate": 1, "changed.1.params.rate": 2}
+
+
+def test_every_tracker_that_is_known_is_held_to_this(sqlite_tracker: Path) -> None:
+    assert {*TRACKERS._builtin, "sqlite"} == set(NAMES) == set(BAD_OPTIONS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bad_options_are_refused_before_anything_starts(sqlite_tracker: Path, name: str) -> None:
+    (problem,) = check_trackers({"trackers": name, **BAD_OPTIONS[name]})
+    assert problem.path.startswith("tracking.") and check_trackers({"trackers": name}) == []

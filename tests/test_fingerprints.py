@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuning.config.schema import Data, Model
+from tuning.fingerprints import data_fingerprint, model_fingerprint
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def training(*paths: Path) -> dict[str, Any]:
+    return data_fingerprint(Data(training_data_path=[str(path) for path in paths]))["training"]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "a", "n": 1, "tags": []}\n\n  \n{"text": "b", "n": 2, "tags": []}')
+    return path
+
+
+def test_a_file_is_described_by_path_rows_bytes_digest_and_columns(rows: Path) -> None:
+    assert training(rows) == {
+        "path": str(rows),
+        "num_files": 1,
+        "rows": 2,
+        "bytes": rows.stat().st_size,
+        "sha256": sha256(rows),
+        "columns": {"text": "string", "n": "long", "tags": "array"},
+    }
+
+
+def test_a_changed_byte_changes_the_digest(rows: Path) -> None:
+    before = training(rows)
+    rows.write_text(rows.read_text().replace("b", "c"))
+    after = training(rows)
+    assert before["bytes"] == after["bytes"] and before["sha256"] != after["sha256"]
+
+
+def test_the_files_of_a_folder_are_described_one_by_one(tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for name in "ba":
+        (folder / f"{name}.jsonl").write_text(f'{{"text": "{name}"}}\n')
+    described = training(folder)
+    assert [Path(file["path"]).name for file in described["files"]] == ["a.jsonl", "b.jsonl"]
+    assert described["rows"] == 2 and described["files"][0]["sha256"] == sha256(folder / "a.jsonl")
+    digests = "\n".join(file["sha256"] for file in described["files"])
+    assert described["sha256"] == hashlib.sha256(digests.encode()).hexdigest()
+
+
+def test_every_container_is_counted_as_it_is_read(shared_data: Path) -> None:
+    described = training(shared_data / "formats")
+    assert {Path(file["path"]).suffix: file["rows"] for file in described["files"]} == dict.fromkeys(
+        (".arrow", ".csv", ".json", ".jsonl", ".parquet"), 64
+    )
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("chunk", [1, 2, 7, 1 << 18])
+def test_lines_are_counted_wherever_the_pieces_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, ending: str
+) -> None:
+    monkeypatch.setattr("tuning.fingerprints._CHUNK_BYTES", chunk)
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(ending.join(['{"a": 1}', "", " ", '{"a": 2}', '  {"a": 3}', ""]).encode())
+    assert training(path)["rows"] == 3
+
+
+def test_a_dataset_of_the_hub_is_named(tmp_path: Path) -> None:
+    data = Data(training_data_path=["org/name"])
+    assert data_fingerprint(data) == {"training": {"path": "org/name", "source": "hub"}}
+
+
+def test_held_out_files_are_described_too(rows: Path) -> None:
+    data = Data(training_data_path=[str(rows)], validation_data_path=[str(rows)])
+    assert data_fingerprint(data)["validation"]["sha256"] == sha256(rows)
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    """A folder as `save_pretrained` leaves it, with 2 x 3 + 4 numbers in two files of weights."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    for name, shape in (("a", [2, 3]), ("b", [4])):
+        tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}
+        header = json.dumps({"__metadata__": {"format": "pt"}, "w": tensor}).encode()
+        (folder / f"model-{name}.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    return folder
+
+
+def test_a_model_is_described_by_its_files_and_its_parameters(model_folder: Path) -> None:
+    described = model_fingerprint(Model(model_name_or_path=str(model_folder)))
+    names = ("config.json", "model-a.safetensors", "model-b.safetensors")
+    digests = "\n".join(sha256(model_folder / name) for name in names)
+    assert described["sha256"] == hashlib.sha256(digests.encode()).hexdigest()
+    assert (described["num_parameters"], described["num_files"]) == (10, 3)
+
+
+def test_other_weights_are_another_model(model_folder: Path) -> None:
+    model = Model(model_name_or_path=str(model_folder))
+    before = model_fingerprint(model)["sha256"]
+    with (model_folder / "model-b.safetensors").open("ab") as file:
+        file.write(b"\0")
+    assert model_fingerprint(model)["sha256"] != before
+
+
+def test_a_model_from_scratch_is_its_configuration_alone(model_folder: Path) -> None:
+    described = model_fingerprint(Model(model_name_or_path=str(model_folder), train_from_scratch=True))
+    assert described["sha256"] == sha256(model_folder / "config.json") and "num_parameters" not in described
+
+
+def test_a_model_that_is_not_here_is_named(tmp_path: Path) -> None:
+    model = Model(model_name_or_path="org/absent", cache_dir=str(tmp_path))
+    assert model_fingerprint(model) == {"name": "org/absent"}
+
+
+@pytest.mark.slow
+def test_the_parameters_of_a_saved_model_are_all_counted(tiny_model: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    described = model_fingerprint(Model(model_name_or_path=str(tiny_model)))
+    assert described["num_parameters"] == model.num_parameters()

@@ -1,0 +1,142 @@
+"""What a run is made from, so that it can be told from another: SHA-256, sizes and counts of data and model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tuning.config.schema import Data, Model
+from tuning.data.sources import files_of, read_rows
+
+_CHUNK_BYTES = 1 << 18
+_MOST_FILES_LISTED = 20
+_LINE = re.compile(rb"\S[^\r\n]*")
+_LINE_END = re.compile(rb"[\r\n]")
+_JSON_TYPES = {str: "string", bool: "boolean", int: "long", float: "double", list: "array", dict: "object"}
+
+
+def data_fingerprint(data: Data) -> dict[str, Any]:
+    """Describe the training files and the held-out ones, each by its path, rows, bytes and SHA-256."""
+    given = {"training": data.training_data_path, "validation": data.validation_data_path}
+    return {name: _dataset(paths) for name, paths in given.items() if paths}
+
+
+def model_fingerprint(model: Model) -> dict[str, Any]:
+    """Describe the base model: SHA-256 over `config.json` and the safetensors files, and the number of parameters."""
+    name = str(model.model_name_or_path)
+    folder = _model_folder(model)
+    if folder is None:
+        return {"name": name}
+    weights = [] if model.train_from_scratch else sorted(folder.glob("*.safetensors"))
+    files = [file for file in (folder / "config.json", *weights) if file.is_file()]
+    described = {
+        "name": name,
+        "path": str(folder.absolute()),
+        "sha256": _of_all([_sha256(file) for file in files]),
+        "bytes": sum(file.stat().st_size for file in files),
+        "num_files": len(files),
+    }
+    return described | ({"num_parameters": sum(map(num_parameters, weights))} if weights else {})
+
+
+def num_parameters(file: Path) -> int:
+    """Count the numbers in a safetensors file, from its header alone."""
+    with file.open("rb") as content:
+        header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
+    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+
+
+def _dataset(paths: Sequence[str]) -> dict[str, Any]:
+    files = files_of(paths)
+    if files is None:
+        return {"path": list(paths) if len(paths) > 1 else paths[0], "source": "hub"}
+    described = [_file(file) for file in files]
+    whole = {
+        "path": described[0]["path"] if len(files) == 1 else [str(Path(path).absolute()) for path in paths],
+        "num_files": len(files),
+        "rows": sum(one["rows"] for one in described),
+        "bytes": sum(one["bytes"] for one in described),
+        "sha256": _of_all([one["sha256"] for one in described]),
+        "columns": _columns(files[0]),
+    }
+    return whole | ({"files": described[:_MOST_FILES_LISTED]} if len(files) > 1 else {})
+
+
+def _file(file: Path) -> dict[str, Any]:
+    digest, counter = hashlib.sha256(), _LineCounter()
+    is_json_lines = file.suffix.lower() == ".jsonl"
+    for chunk in _chunks(file):
+        digest.update(chunk)
+        if is_json_lines:
+            counter.take(chunk)
+    rows = counter.num_lines if is_json_lines else _count_rows(file)
+    return {"path": str(file.absolute()), "rows": rows, "bytes": file.stat().st_size, "sha256": digest.hexdigest()}
+
+
+class _LineCounter:
+    """Count the lines that are not blank in a file that comes in pieces."""
+
+    def __init__(self) -> None:
+        self.num_lines = 0
+        self._inside = False
+
+    def take(self, chunk: bytes) -> None:
+        self.num_lines += sum(1 for _ in _LINE.finditer(chunk))
+        first, last = _first_line(chunk), chunk[max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1 :]
+        if self._inside and first.strip():
+            self.num_lines -= 1  # it was counted where it began
+        self._inside = bool(last.strip()) or (self._inside and len(last) == len(chunk))
+
+
+def _first_line(chunk: bytes) -> bytes:
+    found = _LINE_END.search(chunk)
+    return chunk if found is None else chunk[: found.start()]
+
+
+def _chunks(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as content:
+        while chunk := content.read(_CHUNK_BYTES):
+            yield chunk
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    for chunk in _chunks(file):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _of_all(digests: Sequence[str]) -> str:
+    """Return the digest of one file, or for several files that of their digests, one per line."""
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _count_rows(file: Path) -> int:
+    if file.suffix.lower() == ".parquet":
+        import pyarrow.parquet
+
+        return pyarrow.parquet.read_metadata(file).num_rows
+    return sum(1 for _ in read_rows([str(file)]))
+
+
+def _columns(file: Path) -> dict[str, str]:
+    """Name the columns of a file and the JSON types of its first row."""
+    first = next(read_rows([str(file)]), None)
+    return {name: _JSON_TYPES.get(type(value), "any") for name, value in (first.values if first else {}).items()}
+
+
+def _model_folder(model: Model) -> Path | None:
+    """Find the folder of a model; one from the Hub is where it was kept when it was loaded."""
+    name = str(model.model_name_or_path)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(name, "config.json", cache_dir=model.cache_dir, revision=model.revision)
+    return Path(cached).parent if isinstance(cached, str) else None
