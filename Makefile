@@ -9,7 +9,7 @@ DEV := $(VENV)/.dev-installed
 # Twice quiet: some machines warn of each index that lacks a package. Errors are shown.
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 
-.PHONY: help quickstart test test-fast check format clean
+.PHONY: help quickstart test test-fast check format faults bench-tracking clean
 
 help:
 	@echo "make quickstart   set up and train a small model, tracked to Aim and MLflow (minutes, most of it installing)"
@@ -17,6 +17,8 @@ help:
 	@echo "make test-fast    set up and run the tests that neither train nor start servers"
 	@echo "make check        formatting, lint, types"
 	@echo "make format       format and mend what ruff can mend"
+	@echo "make faults       break every tracker's store in every way, and write docs/faults.md (about an hour)"
+	@echo "make bench-tracking  measure what tracking costs, and write docs/faults.md (some 10 minutes)"
 	@echo "make clean        remove the environment that make made, and caches; runs/ stays"
 	@echo "Variables: VENV=$(VENV) PYTHON=$(PYTHON) WORKERS=$(WORKERS)"
 
@@ -43,11 +45,19 @@ format: $(DEV)
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+faults: $(DEV)
+	@echo "==> python -m benchmarks.faults"
+	@$(BIN)/python -m benchmarks.faults
+
+bench-tracking: $(DEV)
+	@echo "==> python -m benchmarks.tracking"
+	@$(BIN)/python -m benchmarks.tracking
+
 clean:
 	@if [ -f $(MADE) ]; then echo "==> removing $(VENV)"; rm -rf $(VENV); else echo "==> $(VENV) was not made by make: it stays"; fi
 	@echo "==> removing caches"
 	@rm -rf dist .pytest_cache .ruff_cache .hypothesis
-	@find tuning tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find tuning tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment that is there already and has pip is used as it is.
 $(BIN)/python:

@@ -138,6 +138,8 @@ class Tracking(Section):
     """Name of this run. None: experiment, time and four random characters."""
     finish_timeout: Positive = 30.0
     """Longest wait for the backends at the end of the run, seconds; `tune sync` delivers the rest."""
+    sender_patience: Positive = 300.0
+    """Longest that the sender beside the run goes on without any progress after the end, seconds."""
     system_metrics_interval: NotNegative = 15.0
     """Seconds between two samples of CPU, memory and GPUs; 0: none are taken."""
     aim_repo: str | None = None

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 Record = dict[str, Any]
 _CHUNK_BYTES = 1 << 18
 _MOST_WAITING_BYTES = 1 << 24
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 class EventLog:
@@ -54,7 +55,7 @@ class EventLog:
         with self._lock:
             self._seq += 1
             record = {"seq": self._seq, "time": round(time.time(), 6), "type": kind, **fields}
-            line = json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+            line = _ENCODER.encode(record).encode() + b"\n"
             self._write(line, is_last=kind == "state")
             return self._seq
 

@@ -24,6 +24,8 @@ def to_plain(value: Any, depth: int = 0) -> Any:
 
 def to_number(value: Any) -> float | int | None:
     """Return a number, or the only number in an array or tensor; None for anything else."""
+    if type(value) is float:  # what nearly every metric is
+        return value
     if not isinstance(value, (int, float)) and hasattr(value, "item"):
         try:
             value = value.item()

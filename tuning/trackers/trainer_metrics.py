@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _STAGES = ("eval", "test", "predict")
+_PREFIXES = tuple(f"{stage}_" for stage in _STAGES)
 
 
 class Speed:
@@ -51,7 +52,7 @@ class Speed:
 
 def metric_names(logs: Mapping[str, Any]) -> dict[str, Any]:
     """Name what the Trainer logs: `eval_loss` is `eval/loss`, `train_runtime` `summary/runtime`, others `train/…`."""
-    is_training = not any(key.startswith(tuple(f"{stage}_" for stage in _STAGES)) for key in logs)
+    is_training = not any(key.startswith(_PREFIXES) for key in logs)
     closing = "train_runtime" in logs
     named = {_metric_name(key): value for key, value in logs.items() if key != "epoch"}
     if is_training and not closing and "epoch" in logs:

@@ -56,7 +56,7 @@ class WandbBackend(Backend):
         import wandb
 
         folder = Path(run.options.get("wandb_dir") or run.folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        _check_writable(folder / "wandb")
         # Copies of artifacts wait there until `wandb sync`; W&B itself would put them into the home folder.
         os.environ.setdefault("WANDB_DATA_DIR", str(folder / "wandb" / "data"))
         run_id = saved_id or run.run_id[:16]
@@ -152,6 +152,17 @@ class WandbBackend(Backend):
         folders = sorted({*_session_folders(folder, run_id), Path(self._run.settings.sync_dir)})
         server = f"WANDB_BASE_URL={shlex.quote(_base_url(run.options))} " if run.options.get("wandb_base_url") else ""
         return f"{server}wandb sync " + " ".join(shlex.quote(str(one)) for one in folders)
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder in whose stead W&B would use the system's temporary one, where the run would be lost.
+
+    Raises:
+        OSError: the folder cannot be made or written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise PermissionError(f"{folder} cannot be written to")
 
 
 def _settings(options: Mapping[str, Any]) -> Any:

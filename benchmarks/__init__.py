@@ -1,0 +1,1 @@
+"""What this project claims about itself, measured: each module is one command."""
