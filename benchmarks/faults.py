@@ -88,8 +88,9 @@ def run_cell(store: str, fault: str, folder: Path, model: Path | None) -> Outcom
     return Outcome(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def try_cell(store: str, fault: str, is_real: bool, folder: Path, model: Path) -> tuple[str, Outcome | list[object]]:
+def try_cell(cell: tuple[str, str, bool], folder: Path, model: Path) -> tuple[str, Outcome | list[object]]:
     """Return the name of a cell, and its outcome or, where it has no meaning, its row."""
+    store, fault, is_real = cell
     name = f"{'real-' * is_real}{store}-{fault}"
     word = why_not(store, fault)
     if word is not None:
@@ -145,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     make_mlflow_database(folder / "empty-mlflow.db")
     model = write_tiny_model(folder / "model")
     with ThreadPoolExecutor(args.jobs) as executor:
-        tries = executor.map(lambda cell: try_cell(*cell, folder, model), cells(args.only))
+        tries = executor.map(lambda cell: try_cell(cell, folder, model), cells(args.only))
         found = [tell(name, outcome_or_row) for name, outcome_or_row in tries]
     outcomes = [one for one in found if isinstance(one, Outcome)]
     num_good, num_tried = sum(not outcome.problems() for outcome in outcomes), len(outcomes)
