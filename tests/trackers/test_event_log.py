@@ -108,6 +108,17 @@ def run_limited(code: str, path: Path, reserve_bytes: int = 0) -> subprocess.Com
 
 
 @needs_limit
+@pytest.mark.parametrize("room", range(1, 60, 6))
+def test_a_line_that_was_cut_anywhere_is_there_once(path: Path, room: int) -> None:
+    code = (
+        f"limit(os.stat(sys.argv[1]).st_size + {room})\n"
+        "log.append('during'); log.append('during')\nlimit(-1)\nlog.append('after')"
+    )
+    run_limited(code, path)
+    assert [record["type"] for record in read_records(path)] == ["before", "during", "during", "after"]
+
+
+@needs_limit
 def test_records_wait_on_a_full_disk_until_there_is_room(path: Path) -> None:
     code = "limit(100)\nfor _ in range(5): log.append('during')\nlimit(-1)\nlog.append('after')\nprint(log.dropped)"
     done = run_limited(code, path)

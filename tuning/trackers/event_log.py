@@ -123,10 +123,14 @@ class EventLog:
         except OSError as error:
             self._warn(str(error))
             return False
-        self._torn = written != len(data)
-        if self._torn:
-            self._warn("it was written in part, as on a full disk")
-        return not self._torn
+        self._torn = False
+        if written == len(data):
+            return True
+        # The rest goes on where this ended, so that a line which lacks only its end is not there twice.
+        self._waiting[0] = data[written:]
+        self._waiting_bytes += len(self._waiting[0]) - len(line)
+        self._warn("it was written in part, as on a full disk")
+        return False
 
     def _warn(self, reason: str) -> None:
         if not self._warned:
