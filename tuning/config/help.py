@@ -33,8 +33,9 @@ def help_text() -> str:
     """Write the help, wrapped for this terminal."""
     width = min(shutil.get_terminal_size((120, 40)).columns, 120)
     blocks = [_USAGE, *(_group(name, section, width) for name, section in sections().items())]
-    metadata = _entry("metadata", TuningConfig.model_fields["metadata"], width)
-    return "\n".join([*blocks, f"metadata\n{metadata}\n", _aliases(width)])
+    objects = (name for name in TuningConfig.model_fields if name not in sections())
+    blocks += [f"{name}\n{_entry(name, TuningConfig.model_fields[name], width)}\n" for name in objects]
+    return "\n".join([*blocks, _aliases(width)])
 
 
 def _group(name: str, section: type[Section], width: int) -> str:

@@ -34,6 +34,7 @@ ALIASES: dict[str, Alias] = {
     "eval_dataset_path": Alias("validation_data_path"),
     "evaluation_strategy": Alias("eval_strategy"),
     "exp_metadata": Alias("metadata"),
+    "gpus": Alias("num_gpus_per_node"),
     "group_by_length": Alias("train_sampling_strategy", _by_length),
     "lora_r": Alias("r"),
     "lora_target_modules": Alias("target_modules"),

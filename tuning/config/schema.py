@@ -179,13 +179,29 @@ class Recommender(Section):
 
     recommend: Flag = True
     """Fill the fields that you left out; false leaves them to Hugging Face's defaults."""
+    strict: Flag = False
+    """Refuse a configuration that would crash, instead of changing the value that would make it crash."""
+    history: Paths | None = None
+    """Folders of finished runs; those near to this one may refine a suggestion. None: the rules alone."""
+    rules_dir: Text | None = None
+    """Folder of Python files with rules of your own, named Custom_…; they run as code. None: none."""
 
 
 class Compute(Section):
-    """The machine that the run is meant for."""
+    """The machine that the run is meant for; what is left out is found out here."""
 
     num_processes: Count | None = None
     """Processes that the run must have; another world size is an error. None: as launched."""
+    num_nodes: Count | None = None
+    """Machines of the run. None: 1, or as launched."""
+    num_gpus_per_node: Annotated[Integer, Field(ge=0)] | None = None
+    """GPUs of each machine; 0: it trains on CPUs. None: those of this machine."""
+    gpu_memory_gib: Positive | None = None
+    """Memory of one GPU, GiB. None: as found here."""
+    gpu_compute_capability: Annotated[str, Field(pattern=r"^\d{1,2}\.\d$")] | None = None
+    """CUDA compute capability of the GPUs, as in 9.0. None: as found here, or 8.0 for GPUs that are elsewhere."""
+    ram_gib: Positive | None = None
+    """Memory of one machine, GiB. None: as found here."""
 
 
 class TuningConfig(Section):
@@ -198,6 +214,8 @@ class TuningConfig(Section):
     tracking: Tracking = Tracking()
     recommender: Recommender = Recommender()
     compute: Compute = Compute()
+    accelerate: JsonObject = {}
+    """Configuration of accelerate, by the keys of its own file: distributed_type, fsdp_config … None: as launched."""
     metadata: JsonObject = {}
     """Anything about the experiment that you want to find again: logged as run params under `metadata`."""
 
