@@ -9,16 +9,20 @@ DEV := $(VENV)/.dev-installed
 # Twice quiet: some machines warn of each index that lacks a package. Errors are shown.
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 
-.PHONY: help quickstart test test-fast check format faults bench-tracking clean
+.PHONY: help quickstart test test-fast browser check format faults bench-tracking bench-memory bench-recommender bench-api clean
 
 help:
 	@echo "make quickstart   set up and train a small model, tracked to Aim and MLflow (minutes, most of it installing)"
 	@echo "make test         set up and run all tests"
 	@echo "make test-fast    set up and run the tests that neither train nor start servers"
+	@echo "make browser      make sure that there is a Chromium for the tests of web pages, or install one"
 	@echo "make check        formatting, lint, types"
 	@echo "make format       format and mend what ruff can mend"
 	@echo "make faults       break every tracker's store in every way, and write docs/faults.md (about an hour)"
 	@echo "make bench-tracking  measure what tracking costs, and write docs/faults.md (some 10 minutes)"
+	@echo "make bench-memory  compare estimated, traced and measured memory, and write docs/memory.md (some 20 minutes)"
+	@echo "make bench-recommender  train recommended and other configurations, and write docs/recommended-runs.md (an hour)"
+	@echo "make bench-api       measure the recommender's HTTP API (a minute)"
 	@echo "make clean        remove the environment that make made, and caches; runs/ stays"
 	@echo "Variables: VENV=$(VENV) PYTHON=$(PYTHON) WORKERS=$(WORKERS)"
 
@@ -26,13 +30,18 @@ quickstart: $(QUICKSTART)
 	@echo "==> training: python -m tuning.sft_trainer configs/quickstart.json"
 	@$(BIN)/python -m tuning.sft_trainer configs/quickstart.json
 
-test: $(DEV)
+test: $(DEV) browser
 	@echo "==> all tests, $(WORKERS) workers"
-	@$(BIN)/python -m pytest -n $(WORKERS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-fast: $(DEV)
 	@echo "==> fast tests, $(WORKERS) workers"
-	@$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
+
+# Without a browser the other tests still run; those of web pages fail, and say what to install.
+browser: $(DEV)
+	@echo "==> looking for a Chromium"
+	-@$(BIN)/python tests/browser.py
 
 check: $(DEV)
 	@echo "==> ruff format --check, ruff check, pyright"
@@ -52,6 +61,18 @@ faults: $(DEV)
 bench-tracking: $(DEV)
 	@echo "==> python -m benchmarks.tracking"
 	@$(BIN)/python -m benchmarks.tracking
+
+bench-memory: $(DEV)
+	@echo "==> python -m benchmarks.memory"
+	@$(BIN)/python -m benchmarks.memory
+
+bench-recommender: $(DEV)
+	@echo "==> python -m benchmarks.recommender"
+	@$(BIN)/python -m benchmarks.recommender
+
+bench-api: $(DEV)
+	@echo "==> python -m benchmarks.api"
+	@$(BIN)/python -m benchmarks.api
 
 clean:
 	@if [ -f $(MADE) ]; then echo "==> removing $(VENV)"; rm -rf $(VENV); else echo "==> $(VENV) was not made by make: it stays"; fi

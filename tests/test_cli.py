@@ -33,6 +33,27 @@ def test_recommend_completes_a_configuration(config: str, capsys: pytest.Capture
     assert "LearningRate" in capsys.readouterr().out
 
 
+def test_plan_says_what_will_run(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", config]) == 0
+    assert "It fits." in capsys.readouterr().out
+    assert not (Path(config).parent / "out").exists()
+
+
+def test_plan_ends_with_2_where_it_does_not_fit(config: str) -> None:
+    assert main(["plan", config, "ram_gib=0.0001", "gpus=0"]) == 2
+
+
+def test_import_reads_a_configuration_of_another_program(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import", config, "--from", "fms"]) == 0
+    assert "train_from_scratch: true" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["recommend", "plan", "import"])
+def test_a_command_has_a_help_of_its_own(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert "Exit codes: 0" in capsys.readouterr().out
+
+
 def test_schema_prints_a_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
     assert "learning_rate" in json.loads(capsys.readouterr().out)["properties"]

@@ -41,7 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recommender": FOUNDATION | {"data"},
     "world": FOUNDATION,
     "tokenizer": FOUNDATION | {"data"},
-    "model": FOUNDATION | {"acceleration", "data", "tokenizer"},
+    "quantization": FOUNDATION,
+    "model": FOUNDATION | {"acceleration", "data", "tokenizer", "quantization"},
     "checkpoint_callback": set(),
     "interruption": {"errors"},
     "stop_callback": {"errors", "interruption"},
@@ -50,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": FOUNDATION | {"fingerprints", "recommender", "trackers", "world"},
     "sft_trainer": FOUNDATION
     | PARTS
-    | {"recommender", "world", "tokenizer", "model", "console", "run"}
+    | {"recommender", "world", "tokenizer", "quantization", "model", "console", "run"}
     | {"checkpoint_callback", "interruption", "stop_callback"},
     "recipes": FOUNDATION | {"sft_trainer", "recommender"},
     "cli": FOUNDATION | {"sft_trainer", "recommender", "recipes", "trackers"},

@@ -163,7 +163,7 @@ def test_packing_that_leaves_nothing_to_learn_is_refused(flat_json: Path, tmp_pa
     assert (done.returncode, "rows have no response within max_length=8" in done.stderr) == (1, True), done.stderr
 
 
-@pytest.mark.parametrize("word", ["target_modules=nope", "padding_free=true", "init_lora_weights=pisssa"])
+@pytest.mark.parametrize("word", ["target_modules=nope", "init_lora_weights=pisssa"])
 def test_what_trl_or_peft_refuse_is_told_without_a_traceback(flat_json: Path, tmp_path: Path, word: str) -> None:
     done = trainer(str(flat_json), "peft_method=lora", word, "max_steps=1", cwd=tmp_path)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr

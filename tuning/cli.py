@@ -12,7 +12,7 @@ from tuning.errors import EXIT_SUCCESS, TuningError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one `tune` command; returns its exit code: 0, 1 for the user's input."""
+    """Run one `tune` command; returns its exit code: 0, 1 for the user's input, others as the command's help says."""
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     asked, rest = parser.parse_known_args(words)
@@ -37,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
         ("run", _run, "train: the same as python -m tuning.sft_trainer"),
         ("validate", _validate, "check a configuration and change nothing"),
         ("recommend", _recommend, "complete a configuration and say why"),
+        ("plan", _plan, "say what will run, and whether it fits"),
+        ("import", _import, "make a configuration from one of another program"),
         ("sync", _sync, "deliver a run's record to its trackers, without duplicates"),
         ("runs", _runs, "list the runs of this machine: state, steps, losses, links"),
         ("compare", _compare, "show what differs between runs, and where it led"),
@@ -66,6 +68,18 @@ def _recommend(argv: list[str]) -> int:
     from tuning.recommender.cli import main as recommend
 
     return recommend(argv)
+
+
+def _plan(argv: list[str]) -> int:
+    from tuning.recommender.plan_cli import main as plan
+
+    return plan(argv)
+
+
+def _import(argv: list[str]) -> int:
+    from tuning.recommender.import_cli import main as import_peer
+
+    return import_peer(argv)
 
 
 def _sync(argv: list[str]) -> int:

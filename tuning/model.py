@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tuning.config.schema import Model, TuningConfig
 from tuning.data.templates import check_chat_template
 from tuning.errors import Problem, UserError
+from tuning.quantization import keep_gradients, quantization_options
 from tuning.tokenizer import Additions
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def load_model(config: TuningConfig, tokenizer: PreTrainedTokenizerBase, additio
     from transformers import AutoModelForCausalLM
 
     model, name = config.model, str(config.model.model_name_or_path)
-    options = {"trust_remote_code": model.trust_remote_code, **_load_options(config)}
+    options = {"trust_remote_code": model.trust_remote_code, **quantization_options(config), **_load_options(config)}
     if model.trust_remote_code:
         logger.warning("trust_remote_code: Python code from %s may run", name)
     try:
@@ -105,6 +106,7 @@ def load_model(config: TuningConfig, tokenizer: PreTrainedTokenizerBase, additio
             )
     except (OSError, ValueError, ImportError) as error:
         raise UserError(f"model.model_name_or_path: '{name}' cannot be loaded: {error}") from error
+    keep_gradients(loaded)
     _check_positions(loaded, config.training.max_length)
     _fit_embeddings(loaded, tokenizer, model, additions)
     return loaded
@@ -154,6 +156,7 @@ def _load_options(config: TuningConfig) -> dict[str, Any]:
     """Collect what `from_pretrained` is given: the model section over the user's `model_init_kwargs`."""
     model = config.model
     chosen = {"dtype": model.dtype, "revision": model.revision, "attn_implementation": _attention(model)}
+    chosen["experts_implementation"] = model.experts_implementation
     given = config.training.model_dump()["model_init_kwargs"] or {}
     return {**given, **{key: value for key, value in chosen.items() if value is not None}}
 

@@ -26,6 +26,7 @@ from tuning.data.sources import missing_sources
 from tuning.errors import EXIT_INTERNAL_ERROR, EXIT_SUCCESS, DataError, Preempted, Problem, UserError
 from tuning.interruption import StopRequest, stop_on_request
 from tuning.model import STATE_FILE, find_checkpoint, is_finished, load_model, seed_of, unusable_model
+from tuning.quantization import keep_adapters_in_float32, unusable_quantization
 from tuning.recommender.action import Recommendation
 from tuning.recommender.engine import recommend
 from tuning.run import first_line, run_folder, start_run, write_json
@@ -79,7 +80,7 @@ def load_config(source: Sequence[str] | Mapping[str, Any] = ()) -> Job:
     recommendations: list[Recommendation] = []
     if given.recommender.recommend:
         ir, recommendations = recommend(ir)
-    config = build_config(ir, (held_out_rows,))
+    config = build_config(ir, (held_out_rows, unusable_quantization))
     return Job(config, complete(ir, config), tuple(recommendations))
 
 
@@ -158,6 +159,7 @@ def build_trainer(
         )
     except (ValueError, ImportError, TemplateError) as error:
         raise UserError(f"TRL refuses this configuration: {error}") from error
+    keep_adapters_in_float32(trainer.model, bf16=bool(args.bf16))
     check_rows_left(trainer, splits)
     return trainer, additions
 

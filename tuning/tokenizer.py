@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuning.config.schema import TuningConfig
+from tuning.data.special_tokens import choose_pad_token
 from tuning.data.templates import CHATML
 from tuning.errors import UserError
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ADDED_TOKENS_FILE = "added_tokens_info.json"
-_PAD_NAMES = ("<pad>", "[PAD]", "<PAD>", "<|pad|>", "<|finetune_right_pad_id|>", "<|endofpad|>")
-"""Names that tokenizers give to a pad token which their configuration forgot to declare."""
 
 
 @dataclass
@@ -93,8 +92,8 @@ def _choose_pad_token(tokenizer: PreTrainedTokenizerBase, config: TuningConfig, 
     if wanted is None and tokenizer.pad_token is not None and tokenizer.pad_token != tokenizer.eos_token:
         return
     vocabulary = tokenizer.get_vocab()
-    known = [wanted] if wanted else [name for name in _PAD_NAMES if name in vocabulary and name != tokenizer.eos_token]
-    pad_token = known[0] if known else _PAD_NAMES[0]
+    eos_token, unk_token = tokenizer.special_tokens_map.get("eos_token"), tokenizer.special_tokens_map.get("unk_token")
+    pad_token = wanted or choose_pad_token(vocabulary, eos_token, unk_token)
     if pad_token not in vocabulary:
         additions.added_tokens.append(pad_token)
     tokenizer.add_special_tokens({"pad_token": pad_token})

@@ -62,9 +62,24 @@ def test_the_comment_tells_the_numbers_that_were_used() -> None:
     made = LearningRate().apply(run("lora", batch=16, steps=50), Facts(model(LLAMA_8B)))
     assert made is not None
     assert made.comment == (
-        "LoRA fine-tuning of 8.03 billion parameters: 0.0003 at 8 billion and batch 128, 0.0003 at this size, 0.00011 "
-        "with 16 sequences per update, 1.5 times that for only 50 steps."
+        "LoRA fine-tuning of 8.03 billion parameters: 0.0003 was the best of Llama 3.1 8B with LoRA at batch 128, "
+        "0.00011 with 16 sequences per update, 1.5 times that for only 50 steps."
     )
+
+
+def test_a_model_of_no_measured_family_follows_the_formula() -> None:
+    made = LearningRate().apply(run("lora"), of_size(1e9))
+    assert made is not None
+    assert made.comment == (
+        "LoRA fine-tuning of 1 billion parameters: 0.0003 at 8 billion and batch 128, 0.00085 at this size, 0.00085 "
+        "with 128 sequences per update."
+    )
+
+
+@pytest.mark.parametrize(("method", "rate"), [("lora", 1e-3), ("none", 1e-4)])
+def test_a_measured_family_takes_its_own_rate_and_a_tenth_of_it_in_full(method: str, rate: float) -> None:
+    facts = Facts(ModelFacts(model_type="qwen3", num_parameters=8_190_000_000))
+    assert written(LearningRate().apply(run(method), facts)) == {"learning_rate": rate}
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_up_facts import CPU, EIGHT_GPUS, GIB, document, gpus
 
 from tuning.config.ir import IR
+from tuning.errors import ConfigError
+from tuning.recommender import hardware_facts
 from tuning.recommender.hardware_facts import Gpu, HardwareFacts, probe_gpus, probe_hardware
 from tuning.recommender.memory_plan import budget_bytes
 
@@ -67,6 +70,90 @@ def test_use_cpu_leaves_every_accelerator_out(tmp_path: Path) -> None:
 def test_processes_are_counted_by_the_launchers_variables(environ: dict[str, str], sizes: tuple[int, ...]) -> None:
     facts = probe_hardware(IR(), {"PATH": "", **environ})
     assert (facts.world_size, facts.local_world_size, facts.num_shards) == sizes
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"num_gpus_per_node": 4, "gpu_memory_gib": 24, "gpu_compute_capability": "8.6"}, [(24, (8, 6))] * 4),
+        ({"num_gpus_per_node": 2}, [(None, (8, 0))] * 2),
+        ({"gpu_memory_gib": 40}, [(40, (8, 0))]),
+        ({"gpu_compute_capability": "7.0"}, [(None, (7, 0))]),
+        ({"num_gpus_per_node": 0, "gpu_memory_gib": 40}, []),
+        ({}, []),
+    ],
+)
+def test_gpus_of_another_machine_are_as_given(given: dict[str, Any], found: list[Any]) -> None:
+    facts = probe_hardware(IR.of({"compute": given}, "command line"), {"PATH": ""})
+    assert [(gpu.memory_bytes and gpu.memory_bytes // GIB, gpu.compute_capability) for gpu in facts.gpus] == found
+    assert facts.accelerator == ("cuda" if found else "cpu")
+    assert facts.num_gpus_per_node == len(found)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, [(81559 << 20, (9, 0)), (16384 << 20, (7, 0))]),
+        ({"num_gpus_per_node": 1}, [(81559 << 20, (9, 0))]),
+        ({"num_gpus_per_node": 3}, [(16384 << 20, (7, 0))] * 3),
+        ({"gpu_memory_gib": 1}, [(GIB, (9, 0)), (GIB, (7, 0))]),
+        ({"gpu_compute_capability": "8.9"}, [(81559 << 20, (8, 9)), (16384 << 20, (8, 9))]),
+        ({"num_gpus_per_node": 0}, []),
+    ],
+)
+def test_what_is_given_wins_over_what_is_found(
+    given: dict[str, Any], found: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware_facts, "_torch_can_use", lambda backends: "cuda" in backends)
+    facts = probe_hardware(IR.of({"compute": given}, "command line"), nvidia_smi(tmp_path, TWO_GPUS))
+    assert [(gpu.memory_bytes, gpu.compute_capability) for gpu in facts.gpus] == found
+
+
+def test_use_cpu_wins_over_gpus_that_are_given() -> None:
+    document = IR.of({"compute": {"num_gpus_per_node": 8}, "training": {"use_cpu": True}}, "command line")
+    facts = probe_hardware(document, {"PATH": ""})
+    assert (facts.accelerator, facts.gpus) == ("cpu", ())
+
+
+@pytest.mark.parametrize("name", ["num_processes", "num_nodes", "num_gpus_per_node", "gpu_memory_gib", "ram_gib"])
+def test_a_machine_that_cannot_be_is_refused(name: str) -> None:
+    document = IR.of({"compute": {name: 10**12}}, "command line")
+    with pytest.raises(
+        ConfigError, match=rf"compute.{name}: got 1000000000000 \(from command line\); expected at most"
+    ):
+        probe_hardware(document, {"PATH": ""})
+
+
+def test_memory_of_the_machine_is_as_given() -> None:
+    assert probe_hardware(IR.of({"compute": {"ram_gib": 1.5}}, "command line"), {"PATH": ""}).ram_bytes == 3 * GIB // 2
+
+
+@pytest.mark.parametrize(
+    ("given", "environ", "sizes"),
+    [
+        ({"num_gpus_per_node": 8}, {}, (8, 8, 1)),
+        ({"num_gpus_per_node": 8, "num_nodes": 2}, {}, (16, 8, 2)),
+        ({"num_nodes": 3}, {}, (3, 1, 3)),
+        ({"num_processes": 4}, {}, (4, 4, 1)),
+        ({"num_processes": 4, "num_gpus_per_node": 2}, {}, (4, 2, 2)),
+        ({"num_processes": 6, "num_nodes": 2}, {}, (6, 3, 2)),
+        ({"num_processes": 1, "num_nodes": 4}, {}, (1, 1, 1)),
+        ({"num_gpus_per_node": 0}, {}, (1, 1, 1)),
+        ({"num_gpus_per_node": 8}, {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"}, (2, 1, 2)),
+        ({"num_processes": 4}, {"WORLD_SIZE": "2"}, (2, 1, 1)),
+    ],
+)
+def test_processes_are_as_launched_else_as_given(
+    given: dict[str, Any], environ: dict[str, str], sizes: tuple[int, ...]
+) -> None:
+    facts = probe_hardware(IR.of({"compute": given}, "command line"), {"PATH": "", **environ})
+    assert (facts.world_size, facts.local_world_size, facts.num_nodes) == sizes
+
+
+@pytest.mark.parametrize("values", [{"training": {"fsdp": "full_shard"}}, {"accelerate": {"distributed_type": "FSDP"}}])
+def test_a_document_that_asks_for_fsdp_divides_over_all_processes(values: dict[str, Any]) -> None:
+    document = IR.of({**values, "compute": {"num_gpus_per_node": 4}}, "command line")
+    assert probe_hardware(document, {"PATH": ""}).num_shards == 4
 
 
 def test_every_rank_sees_the_same() -> None:

@@ -5,11 +5,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonpatch
 import pytest
+import yaml
 
 from tuning.config.building import build_config
 from tuning.config.loading import load_ir
 from tuning.recommender.cli import main
+from tuning.recommender.completion import given_document
+
+RULE = """
+from tuning.recommender.action import Action, Kind, suggest
+
+
+class Custom_Seed(Action):
+    def apply(self, ir, facts):
+        return suggest({"training.seed": 7}, "It is always seven.", Kind.MODEL_QUALITY, "a test")
+"""
 
 
 @pytest.fixture
@@ -41,6 +53,55 @@ def test_the_files_hold_a_configuration_that_the_trainer_takes(
     assert {"action", "patch", "comment", "level", "kind", "source", "json_patch"} <= recommendations[0].keys()
 
 
+def test_explain_gives_reason_level_kind_source_and_inputs(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--explain", "--format", "json"]) == 0
+    explained = {each["path"]: each for each in json.loads(capsys.readouterr().out)}
+    rate = explained["training.learning_rate"]
+    assert {"value", "from", "reason", "level", "kind", "source", "inputs"} <= rate.keys()
+    assert rate["inputs"]["facts.model.num_parameters"] > 1000
+    assert explained["model.train_from_scratch"].keys() == {"path", "value", "from"}
+
+
+def test_diff_is_a_patch_of_what_was_given(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--diff", "--format=yaml"]) == 0
+    operations = yaml.safe_load(capsys.readouterr().out)
+    completed = jsonpatch.apply_patch(given_document(words).values, operations)
+    assert completed["training"]["learning_rate"] > 0
+    assert all(operation["comment"] for operation in operations)
+
+
+def test_what_if_shows_what_changes_on_another_machine(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--what-if", "gpus=8", "gpu_memory_gib=80"]) == 0
+    told = capsys.readouterr().out
+    assert told.splitlines()[0].split() == ["as", "it", "is", "with", "gpus=8", "gpu_memory_gib=80"]
+    assert "training.bf16 " in told and "processes " in told
+
+
+def test_several_views_stand_side_by_side_in_json(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--what-if", "gpus=8", "--explain", "--diff", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out).keys() == {"values", "patch", "what_if"}
+
+
+def test_without_a_view_json_holds_the_configuration_and_the_reasons(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--format", "json", "--output-dir", str(tmp_path / "out")]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["config"] == json.loads((tmp_path / "out" / "config.json").read_text())
+    assert printed["recommendations"] == json.loads((tmp_path / "out" / "recommendations.json").read_text())
+
+
+def test_rules_of_a_folder_join_in(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "seed.py").write_text(RULE)
+    assert main([*words, "--rules-dir", str(tmp_path / "rules")]) == 0
+    assert "training.seed = 7" in capsys.readouterr().out
+    assert main([*words, "--rules-dir", str(tmp_path / "rules"), "recommend=false"]) == 0
+    assert "training.seed" not in capsys.readouterr().out
+
+
 def test_the_same_command_writes_the_same_bytes(words: list[str], tmp_path: Path) -> None:
     for name in ("one", "two"):
         main([*words, f"--output-dir={tmp_path / name}"])
@@ -55,6 +116,10 @@ def test_the_same_command_writes_the_same_bytes(words: list[str], tmp_path: Path
         (["learning_rate=fast"], "training.learning_rate: got 'fast' (from command line)"),
         (["training_data_path=missing.jsonl"], "no such file"),
         (["--output-dir"], "--output-dir: expected a folder"),
+        (["--format", "xml"], "--format: expected one of table, json, yaml; got 'xml'"),
+        (["--what-if", "learning_rate=1"], "learning_rate: got '1' (from --what-if); expected a field of compute"),
+        (["--what-if", "gpus=-8"], "compute.num_gpus_per_node: got -8 (from --what-if)"),
+        (["--rules-dir", "nowhere"], "nowhere"),
     ],
 )
 def test_what_the_user_can_mend_ends_with_1_and_no_traceback(

@@ -61,10 +61,13 @@ class IR:
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """Apply a JSON merge patch (RFC 7396): objects merge, null removes, anything else replaces."""
+    """Apply a JSON merge patch (RFC 7396): objects merge, null removes, anything else replaces.
+
+    Neither document is changed; what the patch does not touch is shared with the result.
+    """
     if not isinstance(patch, Mapping):
         return copy.deepcopy(patch)
-    result = dict(copy.deepcopy(target)) if isinstance(target, Mapping) else {}
+    result = dict(target) if isinstance(target, Mapping) else {}
     for key, value in patch.items():
         if value is None:
             result.pop(key, None)

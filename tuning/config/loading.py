@@ -26,6 +26,10 @@ CONFIG_TEXT_VARIABLE = "SFT_TRAINER_CONFIG_JSON_ENV_VAR"
 REDACTED = "[redacted]"
 """What stands in a run's record in the place of a secret."""
 
+_MOST_LEVELS = 100
+"""More than any setting needs, and few enough for every part of Python that walks a value level by level."""
+_LONGEST_KEY = 100
+
 Parse = Callable[[str], tuple[Any, list[Problem]]]
 
 
@@ -47,6 +51,9 @@ class Loaded:
                 self._unknown(setting, source)
             elif setting.path in written_as:
                 self._twice(setting, written_as[setting.path], source)
+            elif _is_too_deep(setting):
+                expected = f"nested more than {_MOST_LEVELS} levels deep"
+                self.problems.append(Problem(setting.written[:_LONGEST_KEY], expected))
             else:
                 written_as[setting.path] = setting.written
                 if setting.value is None:
@@ -161,6 +168,17 @@ def _values_of_a_run(document: dict[str, Any]) -> dict[str, Any]:
     """Take the values of a `config.json` that a run has written: it holds their sources beside them."""
     written_by_a_run = document.keys() == {"values", "sources"} and isinstance(document["values"], dict)
     return _without_redacted(document["values"]) if written_by_a_run else document
+
+
+def _is_too_deep(setting: Setting) -> bool:
+    """Tell whether a value has more levels than are walked, those of its dotted path included."""
+    level: list[Any] = [setting.value]
+    for _ in range(max(0, _MOST_LEVELS - str(setting.path).count("."))):
+        inner = (item for item in level if isinstance(item, (dict, list)) and item)
+        level = [each for item in inner for each in (item.values() if isinstance(item, dict) else item)]
+        if not level:
+            return False
+    return True
 
 
 def _without_redacted(values: dict[str, Any]) -> dict[str, Any]:

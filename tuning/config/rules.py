@@ -27,6 +27,7 @@ def only_one_of(config: TuningConfig) -> Iterator[Problem]:
         ("data.dataset_text_field", "data.dataset_conversation_field"),
         ("data.validation_data_path", "data.validation_fraction"),
         ("training.bf16", "training.fp16"),
+        ("quantization.load_in_4bit", "quantization.load_in_8bit"),
     )
     for first, second in pairs:
         if _given(config, first) and _given(config, second):
@@ -50,6 +51,24 @@ def scratch(config: TuningConfig) -> Iterator[Problem]:
     """Refuse adapters on random weights: the base is never saved, so they could not be loaded again."""
     if config.model.train_from_scratch and config.peft.peft_method == "lora":
         yield Problem("peft.peft_method", "adapters need trained weights under them; train_from_scratch has none")
+
+
+def quantization(config: TuningConfig) -> Iterator[Problem]:
+    """Refuse to quantize weights that are trained: only adapters on them can learn."""
+    field = quantizes(config)
+    if field is None:
+        return
+    if config.model.train_from_scratch:
+        yield Problem(field, "random weights are trained whole, and quantized ones cannot be", hint="Leave it out.")
+    elif config.peft.peft_method == "none":
+        hint = f"Set peft_method=lora, or leave {field.rpartition('.')[2]} out."
+        yield Problem("peft.peft_method", "quantized weights cannot be trained; adapters on them can", hint=hint)
+
+
+def quantizes(config: TuningConfig) -> str | None:
+    """Name the field that asks for quantized weights; None where none does."""
+    asked = (name for name in ("load_in_4bit", "load_in_8bit") if getattr(config.quantization, name))
+    return next((f"quantization.{name}" for name in asked), None)
 
 
 def folders(config: TuningConfig) -> Iterator[Problem]:
@@ -89,6 +108,7 @@ RULES: tuple[Callable[[TuningConfig], Iterable[Problem]], ...] = (
     steps,
     precision,
     scratch,
+    quantization,
     folders,
     evaluation,
 )

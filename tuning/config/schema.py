@@ -57,6 +57,8 @@ class Model(Section):
     """Type that the weights are loaded in. None: chosen by the recommender for the device and the method."""
     attn_implementation: str | None = None
     """Attention kernel: eager, sdpa, flash_attention_2 … None: transformers' choice."""
+    experts_implementation: Literal["eager", "grouped_mm", "batched_mm", "deepgemm", "sonicmoe"] | None = None
+    """How the experts of a mixture are multiplied. None: chosen by the recommender, else transformers' choice."""
     use_flash_attn: Flag | None = None
     """true: flash_attention_2, or sdpa with a warning where that cannot run; false: sdpa."""
     trust_remote_code: Flag = False
@@ -113,6 +115,8 @@ class Peft(Section):
     """Dropout before the adapters, 0 to 1. None: chosen by the recommender."""
     target_modules: Modules | None = None
     """Modules that get adapters: names, a regular expression, or all-linear. None: chosen by the recommender."""
+    target_parameters: Names | None = None
+    """Parameters outside linear layers that get adapters, such as fused experts. None: chosen by the recommender."""
     exclude_modules: Names | None = None
     """Modules that never get adapters."""
     modules_to_save: Names | None = None
@@ -125,6 +129,21 @@ class Peft(Section):
     """Weight-decomposed adapters (DoRA)."""
     init_lora_weights: Flag | str | None = None
     """How adapters start: true, false, gaussian, pissa, olora … None: true (B is zero)."""
+
+
+class Quantization(Section):
+    """Loading the frozen weights under LoRA in 4 or 8 bits, with bitsandbytes; the fields of `BitsAndBytesConfig`."""
+
+    load_in_4bit: Flag | None = None
+    """Load the linear layers in 4 bits. None: chosen by the recommender where half precision does not fit."""
+    load_in_8bit: Flag | None = None
+    """Load the linear layers in 8 bits. None: no."""
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] | None = None
+    """The 4-bit number format. None: nf4, chosen by the recommender (fp4 without it)."""
+    bnb_4bit_use_double_quant: Flag | None = None
+    """Quantize the scales too, which saves 0.05 bytes per weight. None: yes, chosen by the recommender."""
+    bnb_4bit_compute_dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Type that 4-bit weights are multiplied in. None: chosen by the recommender for the device."""
 
 
 class Tracking(Section):
@@ -211,6 +230,7 @@ class TuningConfig(Section):
     data: Data = Data()
     training: Training = Field(default_factory=lambda: Training())
     peft: Peft = Peft()
+    quantization: Quantization = Quantization()
     tracking: Tracking = Tracking()
     recommender: Recommender = Recommender()
     compute: Compute = Compute()

@@ -105,6 +105,7 @@ def _message(message: Any, where: str) -> dict[str, Any]:
         raise DataError(f"{where}: expected an object with role and content")
     if not isinstance(message.get("content"), str) and not message.get("tool_calls"):
         raise DataError(f"{where}: expected content to be text, got {type(message.get('content')).__name__}")
+    _refuse_surrogates(f"{message['role']}{message.get('content')}{message.get('tool_calls') or ''}", where)
     return {"content": "", **{key: value for key, value in message.items() if value is not None}}
 
 
@@ -159,9 +160,13 @@ def _text(row: Mapping[str, Any], column: str, may_be_empty: bool = False) -> st
         raise DataError(f"column {column}: expected text, got {type(value).__name__}")
     if not may_be_empty and not value.strip():
         raise DataError(f"column {column}: is empty")
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise DataError(f"column {column}: holds a lone surrogate, which no encoding can write")
+    _refuse_surrogates(value, f"column {column}")
     return value
+
+
+def _refuse_surrogates(text: str, where: str) -> None:
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise DataError(f"{where}: holds a lone surrogate, which no encoding can write")
 
 
 def _require(wanted: Sequence[str], columns: Sequence[str]) -> None:

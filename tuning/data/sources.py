@@ -60,7 +60,11 @@ def missing_sources(config: TuningConfig) -> Iterator[Problem]:
 def _files(path: str) -> list[Path] | None:
     """List the data files at a path, sorted; None when it can only be a Hub id."""
     here = Path(path).expanduser()
-    if here.is_file():
+    try:
+        is_file = here.is_file()
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}") from error
+    if is_file:
         if here.suffix.lower() not in _READERS:
             raise DataError(f"cannot read a '{here.suffix}' file; known: {', '.join(_READERS)}")
         return [here]

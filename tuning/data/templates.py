@@ -29,6 +29,10 @@ CHATML = (
 that generation stops there. It marks what the assistant says, so that only that is trained on."""
 
 
+ANSWER_BEGINS, ANSWER_ENDS = "\ufdd0", "\ufdd1"
+"""What `chat_renderer` writes around what the template marks as the assistant's: characters that no text may hold."""
+
+
 class _Generation(Extension):
     """Let `{% generation %}` through: transformers' mark around what the assistant says."""
 
@@ -37,6 +41,15 @@ class _Generation(Extension):
     def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
         parser.stream.skip()
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class _MarkedGeneration(_Generation):
+    """Write a character before and after what stands in `{% generation %}`."""
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        body = super().parse(parser)
+        begins, ends = (nodes.Output([nodes.TemplateData(mark)]) for mark in (ANSWER_BEGINS, ANSWER_ENDS))
+        return [begins, *(body if isinstance(body, list) else [body]), ends]
 
 
 def row_renderer(template: str, columns: Sequence[str]) -> Callable[[Mapping[str, Any]], str]:
@@ -73,19 +86,48 @@ def render_chat(template: str, messages: Sequence[Mapping[str, Any]], **variable
         raise UserError(f"chat_template: {error}") from error
 
 
+def chat_renderer(template: str, variables: Mapping[str, Any]) -> Callable[..., str]:
+    """Compile a chat template into a function of messages, tools and whether a prompt for an answer follows.
+
+    What the template marks as the assistant's stands between `ANSWER_BEGINS` and `ANSWER_ENDS`. `variables` are the
+    tokenizer's special tokens by name, such as `bos_token`. The function raises DataError where the template refuses.
+
+    Raises:
+        UserError: the template is not valid Jinja.
+    """
+    compiled = _compile(template, "chat_template", _MarkedGeneration)
+
+    def render(messages: Sequence[Mapping[str, Any]], tools: Any = None, add_generation_prompt: bool = False) -> str:
+        given = {**variables, "messages": messages, "tools": tools, "add_generation_prompt": add_generation_prompt}
+        try:
+            return compiled.render(given)
+        except (TemplateError, TypeError, ValueError) as error:
+            raise DataError(f"the chat template refuses the conversation: {error}") from error
+
+    return render
+
+
 def chat_template_of(folder: Path) -> str | None:
-    """Read the chat template that a tokenizer's folder holds, in either of the two places it may stand."""
+    """Read the chat template that a tokenizer's folder holds, in either of the two places it may stand.
+
+    Raises:
+        ValueError: the file that it should stand in cannot be made sense of.
+    """
     file = folder / "chat_template.jinja"
     if file.is_file():
         return file.read_text(encoding="utf-8")
     config = folder / "tokenizer_config.json"
     if not config.is_file():
         return None
-    template = json.loads(config.read_text(encoding="utf-8")).get("chat_template")
+    try:
+        document = json.loads(config.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{config}: nested too deeply") from error
+    template = document.get("chat_template") if isinstance(document, dict) else None
     if isinstance(template, list):
-        named = {entry.get("name"): entry.get("template") for entry in template}
-        return named.get("default")
-    return template
+        named = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]
+        template = named[-1].get("template") if named else None
+    return template if isinstance(template, str) else None
 
 
 def check_chat_template(template: str) -> None:
@@ -103,9 +145,9 @@ def _no_null(value: Any) -> Any:
     return value
 
 
-def _compile(template: str, field: str, **options: Any) -> Any:
+def _compile(template: str, field: str, generation: type[Extension] = _Generation, **options: Any) -> Any:
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation], **options
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, generation], **options
     )
     environment.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
     environment.globals["raise_exception"] = _refuse

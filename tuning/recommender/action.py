@@ -18,7 +18,7 @@ class Level(str, Enum):
     """How much weight a recommendation has."""
 
     MANDATORY = "mandatory"
-    """Without it the run would crash."""
+    """Without it the run would crash: the one level at which the engine replaces what the user set."""
     SUGGESTION = "suggestion"
     """A better value than the default."""
     USER_INTERVENTION = "user_intervention"
@@ -52,8 +52,27 @@ class Declined:
 
 
 @dataclass(frozen=True)
+class Overridden:
+    """A value of the user's that was replaced, because the run would crash with it; `now` None: it was taken out."""
+
+    path: str
+    user: Any
+    source: str
+    now: Any
+    because: str
+
+    def __str__(self) -> str:
+        done = "taken out" if self.now is None else f"replaced by {self.now}"
+        return f"{self.path}: user {self.user} (from {self.source}), {done}, or the run would crash: {self.because}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON; `warning` is the whole as one sentence."""
+        return {**vars(self), "warning": str(self)}
+
+
+@dataclass(frozen=True)
 class Recommendation:
-    """Values to write, and why. The last three fields are set by the engine.
+    """Values to write, and why. The last four fields are set by the engine.
 
     `patch` is a JSON merge patch (RFC 7396). `source` is the paper, page or measurement that the rule rests on.
     `json_patch` is the same change as RFC 6902 operations against the document that the earlier recommendations left.
@@ -67,6 +86,7 @@ class Recommendation:
     action: str = ""
     json_patch: tuple[Mapping[str, Any], ...] = ()
     declined: tuple[Declined, ...] = field(default=())
+    overridden: tuple[Overridden, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON."""
@@ -79,6 +99,7 @@ class Recommendation:
             "source": self.source,
             "json_patch": [dict(operation) for operation in self.json_patch],
             "declined": [declined.to_dict() for declined in self.declined],
+            "overridden": [overridden.to_dict() for overridden in self.overridden],
         }
 
 

@@ -4,28 +4,54 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
+import os
 import sys
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from tuning.config.building import build_config, with_checked_values
-from tuning.config.ir import DEFAULT, IR, leaves
-from tuning.config.loading import load_ir
-from tuning.data.sources import missing_sources
-from tuning.errors import EXIT_INTERNAL_ERROR, EXIT_SUCCESS, TuningError, UserError
-from tuning.recommender.action import Recommendation
-from tuning.recommender.engine import recommend
+from tuning.errors import EXIT_INTERNAL_ERROR, EXIT_SUCCESS, EXIT_USER_ERROR, TuningError, UserError
+from tuning.recommender.completion import Completed, completed, given_document
+from tuning.recommender.own_flags import NOTHING, SETTINGS, take_flags
+from tuning.recommender.views import as_format, check_format, diff, diff_text, explain, explanations, report, summary
 
 CONFIG_FILE = "config.json"
 RECOMMENDATIONS_FILE = "recommendations.json"
-USAGE = """usage: tuning-recommender [FILE] [key=value …] [--key value …] [--output-dir DIR]
+FOUR_FILES = {
+    "--tuning-config": "tuning",
+    "--tuning-data-config": "data",
+    "--accelerate-config": "accelerate",
+    "--compute-config": "compute",
+}
+"""Flags for the files of fms-hf-tuning, and what each is for."""
+FLAGS = {
+    "--explain": NOTHING,
+    "--diff": NOTHING,
+    "--what-if": SETTINGS,
+    "--format": "table, json or yaml",
+    "--output-dir": "a folder",
+    "--rules-dir": "a folder",
+    **dict.fromkeys(FOUR_FILES, "a file"),
+}
+USAGE = """usage: tuning-recommender [FILE] [key=value …] [--key value …] [--explain] [--diff] [--what-if key=value …]
+                          [--format table|json|yaml] [--output-dir DIR] [--rules-dir DIR]
+       tuning-recommender [--tuning-config FILE] [--tuning-data-config FILE] [--accelerate-config FILE]
+                          [--compute-config FILE] [key=value …] [the same flags]
 
 Fill in what a configuration leaves out and say why. FILE and keys are those of the trainer, whose --help lists them.
+The second form reads the four files of fms-hf-tuning, each YAML or JSON. `tune recommend` is the same command.
 
-  --output-dir DIR  write config.json, which the trainer takes, and recommendations.json to this folder
+  --explain         each value with its reason, level, kind, source and the inputs that it rests on
+  --diff            what is filled in, as a JSON patch (RFC 6902) with comments
+  --what-if …       what changes on another machine: fields of compute, as in gpus=8 gpu_memory_gib=80
+  --format FORM     table (for people), json or yaml
+  --output-dir DIR  write config.json, which the trainer takes, and recommendations.json to this folder; of four files
+                    write four files, and launch.sh, instead of config.json
+  --rules-dir DIR   add the rules of this folder's Python files, named Custom_…; they run as code
+
+Exit codes: 0; 1 for something in the input that you can mend; 203 for a fault of ours.
 """
 
 logger = logging.getLogger(__name__)
@@ -37,94 +63,102 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not argv or {"-h", "--help"} & set(argv):
         print(USAGE)
         return EXIT_SUCCESS
+    return exit_code_of(_recommend, argv)
+
+
+def exit_code_of(command: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
+    """Run a command; an error ends it with one message on standard error and the error's own exit code."""
     try:
-        words, output_dir = _take_output_dir(argv)
-        ir, recommendations = _recommend(words)
-        print(report(ir, recommendations))
-        if output_dir is not None:
-            _write(output_dir, ir, recommendations)
+        return command(argv)
     except TuningError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except OverflowError as error:
+        print(f"a number in the configuration is too large to be worked with: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has had enough; nothing more can be written, at the exit neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_SUCCESS
     except Exception as error:
         logger.exception("internal fault")
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return EXIT_INTERNAL_ERROR
+
+
+def with_rules_dir(words: Sequence[str], given: Mapping[str, Any]) -> list[str]:
+    """Put a `--rules-dir` that was given back as the field that it stands for."""
+    return [*words, *([f"recommender.rules_dir={given['--rules-dir']}"] if "--rules-dir" in given else [])]
+
+
+def _recommend(argv: Sequence[str]) -> int:
+    words, given = take_flags(argv, FLAGS)
+    words, form = with_rules_dir(words, given), given.get("--format", "table")
+    check_format(form)
+    files = {role: given[flag] for flag, role in FOUR_FILES.items() if flag in given}
+    found = completed(_four_files().read_four(files, words) if files else given_document(words))
+    print(_shown(found, given, form))
+    if "--output-dir" in given:
+        texts = _four_files().four_files(found) if files else {CONFIG_FILE: config_text(found)}
+        folder = Path(given["--output-dir"]).expanduser()
+        written = write_texts(folder, {**texts, RECOMMENDATIONS_FILE: reasons_text(found)})
+        print(f"\nWritten: {', '.join(map(str, written))}", file=sys.stdout if form == "table" else sys.stderr)
     return EXIT_SUCCESS
 
 
-def report(ir: IR, recommendations: Sequence[Recommendation]) -> str:
-    """Write a table of value, action and comment, and below it what the user's own values kept out."""
-    rows = [
-        (f"{path} = {json.dumps(value)}", made.action, made.comment)
-        for made in recommendations
-        for path, value in leaves(made.patch)
-    ]
-    rows += [("(nothing to fill in)", made.action, made.comment) for made in recommendations if _only_warns(made)]
-    declined = [str(declined) for made in recommendations for declined in made.declined]
-    lines = list(_table(rows)) if rows else ["Nothing to fill in."]
-    return "\n".join([*lines, *(["", "Yours, and kept:"] if declined else []), *(f"  {advice}" for advice in declined)])
+def _four_files() -> ModuleType:
+    from tuning.recommender import four_files  # with the adapters that it needs, which few calls do
+
+    return four_files
 
 
-def _recommend(argv: Sequence[str]) -> tuple[IR, list[Recommendation]]:
-    """Read, check and complete a command line.
-
-    Raises:
-        ConfigError: the configuration is wrong; a run folder may be missing, because nothing runs.
-    """
-    loaded = load_ir(argv)
-    for notice in loaded.notices:
-        print(notice, file=sys.stderr)
-    somewhere = {} if loaded.ir.get("training.output_dir") else {"training": {"output_dir": "."}}
-    config = build_config(loaded.ir.merge(somewhere, DEFAULT), (missing_sources,), loaded.problems)
-    return recommend(with_checked_values(loaded.ir, config))
-
-
-def _take_output_dir(argv: Sequence[str]) -> tuple[list[str], Path | None]:
-    """Take `--output-dir` out; `--output_dir`, with an underscore, is the trainer's run folder."""
-    words, folder = list(argv), None
-    while (
-        index := next((i for i, word in enumerate(words) if word.split("=")[0] == "--output-dir"), None)
-    ) is not None:
-        word = words.pop(index)
-        if "=" in word:
-            folder = word.partition("=")[2]
-        elif index < len(words) and not words[index].startswith("--"):
-            folder = words.pop(index)
-        else:
-            raise UserError("--output-dir: expected a folder after it")
-    return words, Path(folder).expanduser() if folder else None
+def _shown(found: Completed, given: Mapping[str, Any], form: str) -> str:
+    """Write the views that were asked for; of several, each under its name."""
+    views: dict[str, tuple[Any, str]] = {}
+    if "--explain" in given:
+        explained = explanations(found)
+        views["values"] = explained, explain(explained)
+    if "--diff" in given:
+        operations = diff(found)
+        views["patch"] = operations, diff_text(operations)
+    if "--what-if" in given:
+        views["what_if"] = _what_if(found, given["--what-if"])
+    if not views:
+        views["summary"] = summary(found), report(found.ir, found.recommendations)
+    documents = {name: document for name, (document, _) in views.items()}
+    table = "\n\n".join(text for _, text in views.values())
+    return as_format(documents if len(views) > 1 else next(iter(documents.values())), table, form)
 
 
-def _write(folder: Path, ir: IR, recommendations: Sequence[Recommendation]) -> None:
-    """Write both files.
+def _what_if(found: Completed, words: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
+    from tuning.recommender.what_if import differences, elsewhere, side_by_side
+
+    changes = differences(found, elsewhere(found, words))
+    return [asdict(change) for change in changes], side_by_side(changes, words)
+
+
+def config_text(found: Completed) -> str:
+    """Write the completed configuration as a JSON file that the trainer takes."""
+    values = summary(found)["config"]
+    return f"{json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True, allow_nan=False)}\n"
+
+
+def reasons_text(found: Completed) -> str:
+    """Write the recommendations as a JSON file."""
+    reasons = summary(found)["recommendations"]
+    return f"{json.dumps(reasons, indent=2, ensure_ascii=False, allow_nan=False)}\n"
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write texts by file name to a folder, which is made where it is missing.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    documents: dict[str, Any] = {
-        CONFIG_FILE: ir.values,
-        RECOMMENDATIONS_FILE: [made.to_dict() for made in recommendations],
-    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, document in documents.items():
-            text = json.dumps(document, indent=2, ensure_ascii=False, sort_keys=name == CONFIG_FILE, allow_nan=False)
-            (folder / name).write_text(f"{text}\n", encoding="utf-8")
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"--output-dir: {folder} cannot be written: {error.strerror or error}") from error
-    print(f"\nWritten: {folder / CONFIG_FILE}, {folder / RECOMMENDATIONS_FILE}")
-
-
-def _only_warns(made: Recommendation) -> bool:
-    return not made.patch and not made.declined
-
-
-def _table(rows: Sequence[tuple[str, str, str]]) -> Iterator[str]:
-    header = ("value", "action", "comment")
-    first, second = (max(len(row[column]) for row in (header, *rows)) for column in (0, 1))
-    width = max(40, shutil.get_terminal_size((160, 24)).columns - first - second - 4)
-    for value, action, comment in (header, *rows):
-        lines = textwrap.wrap(comment, width) or [""]
-        yield f"{value:<{first}}  {action:<{second}}  {lines[0]}"
-        yield from (" " * (first + second + 4) + line for line in lines[1:])
+    return [folder / name for name in texts]

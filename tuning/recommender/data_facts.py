@@ -6,7 +6,8 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from pydantic import ValidationError
 from tuning.config.ir import IR
 from tuning.config.schema import Data
 from tuning.data.formats import converter, recognise
-from tuning.data.sources import files_of, read_rows
+from tuning.data.sources import Row, files_of, read_rows
 from tuning.errors import DataError
+from tuning.recommender.response_match import ResponseMatch, match_response, texts_of
 from tuning.recommender.sampling import reservoir
-from tuning.recommender.token_lengths import RowLength, token_lengths
+from tuning.recommender.token_lengths import RowLength, load_tokenizer, token_lengths
 
 MOST_SAMPLED_ROWS = 2_000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -46,7 +48,11 @@ class Lengths:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The rows of a run. `row_lengths` holds the sampled rows in random order; empty where there is no tokenizer."""
+    """The rows of a run. `row_lengths` holds the sampled rows in random order; empty where there is no tokenizer.
+
+    `columns` are those of the first row, and `example` is one of the sampled rows in one of TRL's shapes. `response`
+    tells what parts a row of text into what is given and what is learned.
+    """
 
     num_rows: int | None = None
     num_validation_rows: int | None = None
@@ -54,13 +60,16 @@ class DataFacts:
     num_sampled_rows: int = 0
     num_unusable_sampled_rows: int = 0
     row_lengths: tuple[RowLength, ...] = ()
+    columns: tuple[str, ...] = ()
+    example: Mapping[str, Any] | None = field(default=None, hash=False)
+    response: ResponseMatch | None = None
 
-    @property
+    @cached_property
     def tokens(self) -> Lengths | None:
         """Summarise the lengths of whole rows."""
         return Lengths.of(row.tokens for row in self.row_lengths)
 
-    @property
+    @cached_property
     def supervised_tokens(self) -> Lengths | None:
         """Summarise the lengths of the parts that the loss falls on."""
         return Lengths.of(row.supervised_tokens for row in self.row_lengths)
@@ -76,18 +85,37 @@ def probe_data(ir: IR) -> DataFacts | None:
     if data is None or not data.training_data_path or files_of(data.training_data_path) is None:
         return None
     sample, num_rows = reservoir(_rows(data.training_data_path, data), MOST_SAMPLED_ROWS)
-    columns = list(_first_row(data.training_data_path, data))
-    if not num_rows or not columns:
+    first = _first_row(data.training_data_path, data)
+    if not num_rows or first is None or not first.values:
         return DataFacts(num_rows=num_rows)
-    usable = list(_converted(sample, data, columns))
+    columns = list(first.values)
+    name, usable = _recognised(first.place, sample, data, columns)
+    tokenizer = load_tokenizer(ir)
     return DataFacts(
         num_rows=num_rows,
         num_validation_rows=_count_rows(data.validation_data_path, data),
-        format=recognise(columns, data),
+        format=name,
         num_sampled_rows=len(sample),
         num_unusable_sampled_rows=len(sample) - len(usable),
-        row_lengths=token_lengths(ir, usable),
+        row_lengths=token_lengths(ir, usable, tokenizer) if tokenizer is not None else (),
+        columns=tuple(columns),
+        example=usable[0] if usable else None,
+        response=match_response(texts_of(usable), data, tokenizer) if name == "text" else None,
     )
+
+
+def _recognised(
+    place: str, sample: Iterable[bytes | Mapping[str, Any]], data: Data, columns: list[str]
+) -> tuple[str, list[dict[str, Any]]]:
+    """Name the format of the rows, and convert them.
+
+    Raises:
+        DataError: no format fits; names the place of the row that says so.
+    """
+    try:
+        return recognise(columns, data), list(_converted(sample, data, columns))
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from error
 
 
 def _data_section(ir: IR) -> Data | None:
@@ -124,9 +152,8 @@ def _lines(file: Path) -> Iterator[bytes]:
         raise DataError(f"{file}: cannot be read: {error}") from error
 
 
-def _first_row(paths: Sequence[str], data: Data) -> Mapping[str, Any]:
-    first = next(itertools.islice(read_rows(paths, data.dataset_split or "train"), 1), None)
-    return first.values if first is not None else {}
+def _first_row(paths: Sequence[str], data: Data) -> Row | None:
+    return next(itertools.islice(read_rows(paths, data.dataset_split or "train"), 1), None)
 
 
 def _converted(sample: Iterable[bytes | Mapping[str, Any]], data: Data, columns: list[str]) -> Iterator[dict[str, Any]]:

@@ -1,25 +1,43 @@
-"""What the machine is like, without torch; nothing that differs between the ranks of one run is looked at."""
+"""What the machine is like, without torch; nothing that differs between the ranks of one run is looked at.
+
+What the section `compute` gives wins over what is found, so that a run can be planned for another machine.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tuning.config.ir import IR
+from tuning.errors import ConfigError, Problem
+from tuning.recommender.values import number, whole
 
 _MIB = 1 << 20
+_GIB = 1 << 30
 _NVIDIA_SMI_SECONDS = 10.0
 _BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 _OTHER_ACCELERATORS = ("/dev/kfd", "/dev/accel", "/dev/habanalabs", "/dev/davinci_manager", "/dev/neuron0")
 """Devices whose presence says that there is an accelerator which is no NVIDIA GPU."""
+_CAPABILITY_ELSEWHERE = (8, 0)
+"""Compute capability of GPUs that are elsewhere, where nobody gives it.
+
+Source: NVIDIA's A100 of 2020; GPUs for training that are sold since are 8.0 or newer. Their memory stays unknown
+instead: a run that is said to fit, and does not, is worse than a run of which nothing is said.
+"""
+_LIMITS = {
+    **dict.fromkeys(("num_processes", "num_nodes", "gpu_memory_gib", "ram_gib"), 1_000_000),
+    "num_gpus_per_node": 1024,
+}
+"""The most that is believed of a machine; more is a slip of the keyboard."""
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -36,8 +54,9 @@ class Gpu:
 class HardwareFacts:
     """The machine that trains; `accelerator` "other" is one that is not looked into, such as AMD's or Apple's.
 
-    `world_size` counts the processes of the run, `local_world_size` those that share this machine, and `num_shards`
-    the processes that weights, gradients and optimizer state are divided over.
+    `gpus`, `num_cpus` and `ram_bytes` are those of one of the run's `num_nodes` machines. `world_size` counts the
+    processes of the run, `local_world_size` those that share a machine, and `num_shards` the processes that weights,
+    gradients and optimizer state are divided over. `is_launched`: a launcher has started the processes already.
     """
 
     accelerator: Literal["cuda", "cpu", "other"] | None = None
@@ -48,11 +67,18 @@ class HardwareFacts:
     world_size: int = 1
     local_world_size: int = 1
     num_shards: int = 1
+    num_nodes: int = 1
+    is_launched: bool = False
+
+    @property
+    def num_gpus_per_node(self) -> int:
+        """Return the number of GPUs of each machine."""
+        return len(self.gpus)
 
     @property
     def gpu(self) -> Gpu | None:
         """Return the least of the GPUs, which is the one that everything must fit."""
-        return min(self.gpus, key=lambda gpu: gpu.memory_bytes or 0) if self.gpus else None
+        return _least(self.gpus) if self.gpus else None
 
     @property
     def compute_capability(self) -> tuple[int, int] | None:
@@ -62,20 +88,65 @@ class HardwareFacts:
 
 
 def probe_hardware(ir: IR, environ: Mapping[str, str] | None = None) -> HardwareFacts:
-    """Look at the machine; `training.use_cpu` leaves its accelerators out."""
+    """Look at the machine, or take it as `compute` gives it; `training.use_cpu` leaves its accelerators out.
+
+    Raises:
+        ConfigError: what is given is no machine that there could be.
+    """
+    if too_much := list(_too_much(ir)):
+        raise ConfigError(too_much)
     environ = os.environ if environ is None else environ
-    gpus = () if ir.get("training.use_cpu") or not _torch_can_use(("cuda",)) else probe_gpus(environ)
-    world_size = _count(environ, "WORLD_SIZE")
+    gpus = _gpus(ir, environ)
+    ram_gib = number(ir, "compute.ram_gib")
+    world_size, local_world_size, num_nodes = _processes(ir, environ, len(gpus))
     return HardwareFacts(
-        accelerator="cuda" if gpus else _without_cuda(bool(ir.get("training.use_cpu"))),
+        accelerator="cuda" if gpus else _without_cuda(bool(ir.get("training.use_cpu")) or _gives_no_gpus(ir)),
         gpus=gpus,
         num_cpus=os.cpu_count(),
-        ram_bytes=_ram_bytes(),
+        ram_bytes=max(1, int(ram_gib * _GIB)) if ram_gib else _ram_bytes(),
         has_cpu_bf16=bool(_BF16_FLAGS & _cpu_flags()),
         world_size=world_size,
-        local_world_size=_count(environ, "LOCAL_WORLD_SIZE"),
+        local_world_size=local_world_size,
         num_shards=world_size if _is_sharded(ir, environ) else 1,
+        num_nodes=num_nodes,
+        is_launched=environ.get("WORLD_SIZE", "").isdigit(),
     )
+
+
+def _too_much(ir: IR) -> Iterator[Problem]:
+    for name, limit in _LIMITS.items():
+        path = f"compute.{name}"
+        if (given := number(ir, path)) is not None and given > limit:
+            yield Problem(path, f"expected at most {limit:,}", given, ir.sources.get(path))
+
+
+def _gpus(ir: IR, environ: Mapping[str, str]) -> tuple[Gpu, ...]:
+    """List the GPUs of one machine; those that `compute` speaks of need not be here."""
+    if ir.get("training.use_cpu") or _gives_no_gpus(ir):
+        return ()
+    found = probe_gpus(environ) if _torch_can_use(("cuda",)) else ()
+    count, memory_gib = whole(ir, "compute.num_gpus_per_node"), number(ir, "compute.gpu_memory_gib")
+    capability = _version(str(ir.get("compute.gpu_compute_capability", "")))
+    if count is None and memory_gib is None and capability is None:
+        return found
+    kinds = found or (Gpu("GPU as given", None, _CAPABILITY_ELSEWHERE),)
+    count = len(kinds) if count is None else count
+    chosen = kinds[:count] if count <= len(kinds) else (_least(kinds),) * count
+    memory = max(1, int(memory_gib * _GIB)) if memory_gib else None
+    return tuple(Gpu(gpu.name, memory or gpu.memory_bytes, capability or gpu.compute_capability) for gpu in chosen)
+
+
+def _processes(ir: IR, environ: Mapping[str, str], num_gpus: int) -> tuple[int, int, int]:
+    """Count the processes, those of one machine, and the machines: as launched, else as given, else one of each."""
+    nodes, asked = whole(ir, "compute.num_nodes"), whole(ir, "compute.num_processes")
+    if environ.get("WORLD_SIZE", "").isdigit():
+        world_size, local = _count(environ, "WORLD_SIZE"), _count(environ, "LOCAL_WORLD_SIZE")
+        launched = math.ceil(world_size / local) if "LOCAL_WORLD_SIZE" in environ else 1
+        return world_size, local, nodes or launched
+    given = nodes is not None or whole(ir, "compute.num_gpus_per_node") is not None
+    world_size = asked or ((nodes or 1) * max(1, num_gpus) if given else 1)
+    nodes = min(nodes or math.ceil(world_size / max(1, num_gpus or world_size)), world_size)
+    return world_size, math.ceil(world_size / nodes), nodes
 
 
 def probe_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
@@ -94,12 +165,24 @@ def probe_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
 
 def _gpu(line: str) -> Gpu:
     name, memory, capability = (part.strip() for part in line.rsplit(",", 2))
-    version = re.fullmatch(r"(\d+)\.(\d+)", capability)
     return Gpu(
         name=name,
         memory_bytes=int(memory) * _MIB if memory.isdigit() else None,
-        compute_capability=(int(version[1]), int(version[2])) if version else None,
+        compute_capability=_version(capability),
     )
+
+
+def _version(text: str) -> tuple[int, int] | None:
+    found = re.fullmatch(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _least(gpus: Sequence[Gpu]) -> Gpu:
+    return min(gpus, key=lambda gpu: gpu.memory_bytes or 0)
+
+
+def _gives_no_gpus(ir: IR) -> bool:
+    return number(ir, "compute.num_gpus_per_node") == 0
 
 
 def _visible(gpus: list[Gpu], chosen: str | None) -> tuple[Gpu, ...]:
@@ -156,7 +239,8 @@ def _cpu_flags() -> set[str]:
 
 
 def _is_sharded(ir: IR, environ: Mapping[str, str]) -> bool:
-    return bool(ir.get("training.fsdp")) or environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")
+    asked = ir.get("training.fsdp") or ir.get("accelerate.distributed_type") == "FSDP"
+    return bool(asked) or environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")
 
 
 def _count(environ: Mapping[str, str], name: str) -> int:

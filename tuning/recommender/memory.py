@@ -6,20 +6,32 @@ counted under each function. Dropout, expert routing and attention without a fus
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from tuning.recommender.activations import (
+    again_bytes,
+    final_bytes,
+    kept_bytes,
+    norm_passing_bytes,
+    passing_bytes,
+)
 from tuning.recommender.model_facts import ModelFacts
 from tuning.recommender.shape import Linear, Shape
 
 _TILE_TOKENS = 4096
 _TILE_VOCABULARY = 32_768
 """Size of the tiles in which TRL 1.16 computes the loss."""
-_CPU_TILE_BYTES = 40
-"""Bytes for each logit of a tile where there is no fused kernel.
+_CPU_TILE_BYTES = 29
+"""Bytes for each logit of a tile beyond the tile where there is no Triton: seven copies in float32 and a mask.
 
-Source: own measurement of TRL 1.16 on a CPU, vocabulary 32,000 and 1,024 tokens: 1.3 GB beyond the rest of the step.
+Source: own trace of TRL 1.16's loss on a CPU.
+"""
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes of a weight in nf4: 4 bits, one byte of scale for 64 weights, and four bytes for 256 scales.
+
+Source: Dettmers et al., QLoRA (arXiv 2305.14314), section 3: double quantization.
 """
 
 
@@ -42,6 +54,21 @@ class Step:
     head: Literal["whole", "tiles", "tiles_on_cpu"] = "tiles"
     num_shards: int = 1
     num_replicas: int = 1
+    gradient_accumulation_steps: int = 1
+    optim: str = "adamw_torch_fused"
+    load_in_4bit: bool = False
+    padding: bool = False
+
+    @property
+    def has_mask(self) -> bool:
+        """Tell whether transformers makes a mask, and repeats keys and values for it: some rows are padded."""
+        return self.padding and self.rows > 1
+
+    @property
+    def computing(self) -> Step:
+        """Return the step as it computes: FSDP gathers float32 weights in half precision where there is autocast."""
+        is_cast = self.num_shards > 1 and self.autocast and self.dtype_bytes == 4
+        return replace(self, dtype_bytes=2) if is_cast else self
 
     @property
     def tokens(self) -> int:
@@ -50,47 +77,33 @@ class Step:
 
 
 @dataclass(frozen=True)
-class MemoryEstimate:
-    """Bytes that a step needs, by what they hold.
+class MemoryParts:
+    """Bytes that a device holds at the peak of a step, by what they are for."""
 
-    `activations_bytes` are those kept from the forward pass for the backward pass, `layer_bytes` those of one block,
-    which checkpointing computes again.
-    """
-
-    weights_bytes: int
-    gradients_bytes: int
-    optimizer_bytes: int
-    activations_bytes: int
-    layer_bytes: int
-    logits_bytes: int
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
 
     @property
-    def total_bytes(self) -> int:
-        """Return the peak: at the loss, while the last block is computed again, or when all gradients are there."""
-        at_loss = self.activations_bytes + self.logits_bytes
-        at_last_block = self.activations_bytes + self.layer_bytes
-        at_end = self.gradients_bytes + self.layer_bytes
-        return self.weights_bytes + self.optimizer_bytes + max(at_loss, at_last_block, at_end)
+    def total(self) -> int:
+        """Return the peak."""
+        return self.weights + self.gradients + self.optimizer + self.activations + self.logits
 
 
-def estimate_memory(model: ModelFacts, step: Step) -> MemoryEstimate | None:
-    """Estimate a step with AdamW; None where the model's shape is not known."""
-    shape, parameters = model.shape, model.num_parameters
-    if shape is None or not parameters:
+def estimate_memory(model: ModelFacts, step: Step) -> int | None:
+    """Estimate the peak of a step with AdamW, bytes; None where the model's shape is not known."""
+    parts = memory_parts(model, step)
+    return None if parts is None else parts.total
+
+
+def memory_parts(model: ModelFacts, step: Step) -> MemoryParts | None:
+    """Estimate what a step with AdamW holds at its peak; None where the model's shape is not known."""
+    if model.shape is None or not model.num_parameters:
         return None
-    adapters = lora_parameters(shape, step.r, step.target_modules) if step.r is not None else 0
-    trained, trained_bytes = (adapters, 4) if step.r is not None else (parameters, step.dtype_bytes)
-    copies = 2 if step.num_replicas > 1 and step.num_shards == 1 else 1  # DDP's buckets hold the gradients again
-    layer = _layer_bytes(shape, step) * step.tokens
-    kept = step.tokens * shape.hidden_size * step.dtype_bytes if step.gradient_checkpointing else layer
-    return MemoryEstimate(
-        weights_bytes=(_weights(parameters, step) + 4 * adapters) // step.num_shards,
-        gradients_bytes=trained * trained_bytes * copies // step.num_shards,
-        optimizer_bytes=2 * trained * trained_bytes // step.num_shards,
-        activations_bytes=shape.num_hidden_layers * kept,
-        layer_bytes=layer if step.gradient_checkpointing else 0,
-        logits_bytes=_logits(shape, step),
-    )
+    sizes = _Sizes(model.shape, step, model.num_parameters)
+    return max(_moments(sizes), key=lambda parts: parts.total)
 
 
 def lora_parameters(shape: Shape, r: int, target_modules: Collection[str] | None = None) -> int:
@@ -106,43 +119,132 @@ def adapted_layers(shape: Shape, target_modules: Collection[str] | None = None) 
     return chosen or layers
 
 
-def _weights(parameters: int, step: Step) -> int:
-    """Count the weights and, under autocast, the half-precision copies that the backward pass needs."""
-    return parameters * (6 if step.autocast and step.dtype_bytes == 4 else step.dtype_bytes)
+@dataclass(frozen=True)
+class _Sizes:
+    """What the parts of a model and of its step amount to, bytes unless said otherwise."""
+
+    shape: Shape
+    step: Step
+    num_parameters: int
+
+    @property
+    def outside(self) -> int:
+        """Count the parameters outside the blocks: embeddings and the head."""
+        return self.shape.vocab_size * self.shape.hidden_size * (1 if self.shape.tie_word_embeddings else 2)
+
+    @property
+    def linears(self) -> int:
+        """Count the parameters of a block."""
+        return max(0, self.num_parameters - self.outside) // self.shape.num_hidden_layers
+
+    @property
+    def adapters(self) -> int:
+        return 0 if self.step.r is None else lora_parameters(self.shape, self.step.r, self.step.target_modules)
+
+    @property
+    def trained(self) -> int:
+        """Return the size of the trained weights, which is that of their gradients."""
+        if self.step.r is None:
+            return self.num_parameters * self.step.dtype_bytes
+        return self.adapters * (2 if self.step.load_in_4bit else 4)  # TRL casts them beside quantized weights
+
+    @property
+    def head(self) -> int:
+        """Return the size of the head's gradient."""
+        size = self.shape.vocab_size * self.shape.hidden_size * self.step.dtype_bytes
+        return size if self.step.r is None else 0
+
+    @property
+    def block(self) -> int:
+        """Return the size of a block's weights as they are gathered from shards, and of its gradients."""
+        return self.linears * self.step.computing.dtype_bytes
+
+    @property
+    def copies(self) -> int:
+        """Return the size of the half-precision copies that autocast makes of a block's float32 weights."""
+        is_copied = self.step.autocast and self.step.dtype_bytes == 4 and self.step.num_shards == 1
+        return 2 * self.linears if is_copied else 0
 
 
-def _layer_bytes(shape: Shape, step: Step) -> int:
-    """Count the bytes that one decoder block keeps for each token, h: hidden, q, kv: heads, i: MLP.
+def _moments(sizes: _Sizes) -> Iterator[MemoryParts]:
+    """Yield what is held at the loss, in the backward pass of the last and the first block, at its end, and after."""
+    shape, step, tokens = sizes.shape, sizes.step.computing, sizes.step.tokens
+    layers, head = shape.num_hidden_layers, sizes.head
+    block = kept_bytes(shape, step, adapted_layers(shape, step.target_modules)) * tokens
+    final, passing = final_bytes(shape, step) * tokens + _mask(step), passing_bytes(shape, step) * tokens
+    passing += _dequantized(sizes)
+    again = block + again_bytes(shape, step) * tokens + passing + sizes.copies
+    if step.gradient_checkpointing:
+        held = layers * shape.hidden_size * step.dtype_bytes * tokens + final
+        cached = layers * sizes.copies if step.r is None else 0  # autocast keeps copies of trained weights alone
+        in_last = held + again
+    else:
+        held, cached = layers * block + final, layers * sizes.copies
+        in_last = held + cached + norm_passing_bytes(shape, step) * tokens
+        again = block + passing + sizes.copies
+    embeddings = sizes.outside * step.dtype_bytes // (1 if shape.tie_word_embeddings else 2) if step.r is None else 0
+    waiting = sizes.trained if step.gradient_accumulation_steps > 1 else 0
+    in_first = max(0, sizes.trained - embeddings * (not shape.tie_word_embeddings) - sizes.trained // layers // 2)
+    yield _parts(sizes, waiting, held + cached, _logits(shape, step))
+    yield _parts(sizes, max(waiting, head), in_last, 0)
+    yield _parts(sizes, max(waiting, in_first), again, 0)
+    tied = embeddings if shape.tie_word_embeddings or waiting else 0
+    yield _parts(sizes, sizes.trained, tied + shape.hidden_size * step.dtype_bytes * tokens, 0)
+    yield _parts(sizes, sizes.trained, 0, 0, _foreach(sizes), is_computing=False)
 
-    Each of the two norms keeps its input and its normed value in float32 and its output; attention keeps queries, keys,
-    values and its output; a gated MLP keeps the gate before and after its activation, the other branch and the product.
-    """
-    half = step.autocast or step.dtype_bytes == 2
-    norms = (16 if step.dtype_bytes == 2 else 20 if half else 24) * shape.hidden_size
-    mlp = shape.intermediate_size * (2 if shape.num_experts else 1)  # most routers send a token to two experts or more
-    kept = norms + (2 if half else 4) * (2 * shape.query_size + 2 * shape.key_value_size + 4 * mlp)
-    return kept if step.r is None else kept + _adapter_bytes(shape, step, step.r, half)
+
+def _parts(
+    sizes: _Sizes, gradients: int, activations: int, logits: int, passing: int = 0, is_computing: bool = True
+) -> MemoryParts:
+    """Put together what one device holds of a moment; `passing` belongs to the optimizer."""
+    step, weights, optimizer = sizes.step, _weights(sizes), 2 * sizes.trained + passing
+    if step.num_shards == 1:
+        buckets = sizes.trained if step.num_replicas > 1 else 0  # DDP's buckets hold the gradients again
+        return MemoryParts(weights, gradients + buckets, optimizer, activations, logits)
+    share = MemoryParts(weights // step.num_shards, gradients // step.num_shards, optimizer // step.num_shards, 0, 0)
+    if not is_computing:
+        return share
+    gathered = sizes.outside * step.computing.dtype_bytes + 2 * sizes.block
+    reduced = sizes.block + 4 * sizes.linears if step.r is None else 8 * sizes.adapters // sizes.shape.num_hidden_layers
+    return MemoryParts(share.weights + gathered, share.gradients + reduced, share.optimizer, activations, logits)
 
 
-def _adapter_bytes(shape: Shape, step: Step, r: int, half: bool) -> int:
-    """Count what adapters keep beyond a full step: frozen norms keep one value less, and each adapter its input.
+def _weights(sizes: _Sizes) -> int:
+    step, linears = sizes.step, sizes.linears * sizes.shape.num_hidden_layers
+    weights = sizes.num_parameters * step.dtype_bytes
+    if step.load_in_4bit:
+        weights -= int((step.dtype_bytes - NF4_BYTES) * linears)
+    return weights + (sizes.trained if step.r is not None else 0)
 
-    On a half-precision base the input is a copy of its own, in float32 unless autocast makes it half precision.
-    """
-    layers = adapted_layers(shape, step.target_modules)
-    ranks = r * len(layers)
-    frozen = 2 * (2 if half else 4) * shape.hidden_size
-    if not half:
-        return 4 * ranks - frozen
-    product = 0 if shape.num_experts else 2 * shape.intermediate_size
-    return (2 if step.autocast else 4) * (sum(layer.in_features for layer in layers) + ranks) - frozen - product
+
+def _dequantized(sizes: _Sizes) -> int:
+    """Return the size of the widest layer in bfloat16, which nf4 is turned into while it multiplies."""
+    layers = sizes.shape.linear_layers() if sizes.step.load_in_4bit else ()
+    return max((2 * layer.in_features * layer.out_features for layer in layers), default=0)
+
+
+def _foreach(sizes: _Sizes) -> int:
+    """Return what AdamW needs in passing where it is not fused: a copy of one of its two states."""
+    return 0 if sizes.step.optim.endswith("_fused") else sizes.trained
+
+
+def _mask(step: Step) -> int:
+    return step.rows * step.length**2 if step.has_mask else 0
 
 
 def _logits(shape: Shape, step: Step) -> int:
-    """Logits, their float32 copy, the softmax and its gradient: 14 or 16 bytes each; in tiles, one tile at a time."""
-    vocabulary, half = shape.vocab_size, step.autocast or step.dtype_bytes == 2
+    """Logits, their softmax and its gradient in float32; in tiles, one tile at a time, and the gradients of the head.
+
+    TRL's tile is as wide as its part of the vocabulary, whatever the model's. It adds gradients up in float32 and casts
+    them; without Triton it works on copies of the tile.
+    """
+    half = step.autocast or step.dtype_bytes == 2
     if step.head == "whole":
-        return (14 if half else 16) * vocabulary * step.tokens
-    tile = min(step.tokens, _TILE_TOKENS) * min(vocabulary, _TILE_VOCABULARY)
-    each = _CPU_TILE_BYTES if step.head == "tiles_on_cpu" else 2 if half else 4
-    return each * tile + 4 * shape.hidden_size * (step.tokens + (vocabulary if step.r is None else 0))
+        return 12 * shape.vocab_size * step.tokens
+    rows, columns = min(step.tokens, _TILE_TOKENS), min(shape.vocab_size, _TILE_VOCABULARY)
+    tile = rows * _TILE_VOCABULARY * (2 if half else 4)
+    copies = rows * columns * _CPU_TILE_BYTES if step.head == "tiles_on_cpu" else 0
+    each = 4 if step.dtype_bytes == 4 else 6
+    weight_cast = 4 * columns * shape.hidden_size if step.autocast and step.dtype_bytes == 4 else 0
+    trained = shape.vocab_size if step.r is None else 0
+    return tile + copies + weight_cast + each * shape.hidden_size * (step.tokens + trained)

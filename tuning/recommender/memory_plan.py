@@ -8,7 +8,7 @@ from tuning.config.ir import IR
 from tuning.recommender.facts import Facts
 from tuning.recommender.hardware_facts import HardwareFacts
 from tuning.recommender.memory import Step, estimate_memory
-from tuning.recommender.values import is_lora, whole
+from tuning.recommender.values import by_user, is_lora, whole
 
 _CUDA_CONTEXT_BYTES = 1 << 30
 """What CUDA and its libraries take before the first tensor. Source: 0.5 to 1 GiB seen on current drivers."""
@@ -16,8 +16,12 @@ _GPU_SHARE = 0.9
 """Share of a GPU that is planned for; the rest is for fragmentation and for what the estimate leaves out."""
 _RAM_SHARE = 0.6
 """Share of the RAM that is planned for; the rest is for the system, the data and its loaders."""
+_ACCUMULATION = "training.gradient_accumulation_steps"
 _FALLBACK_LENGTH = 1024
 """Tokens of a row where nobody says. Source: the default of TRL's max_length."""
+
+OFFLOADED = 1 << 20
+"""Shards so many that nothing of them counts: what stands for weights that FSDP keeps in the memory of the CPU."""
 
 
 def budget_bytes(hardware: HardwareFacts | None) -> int | None:
@@ -43,9 +47,36 @@ def planned_step(ir: IR, facts: Facts) -> Step:
         target_modules=targets if isinstance(targets, list) else None,
         gradient_checkpointing=ir.get("training.gradient_checkpointing") is not False,
         head="tiles_on_cpu" if hardware.accelerator == "cpu" else "tiles",
-        num_shards=hardware.num_shards,
+        num_shards=_num_shards(ir, hardware),
         num_replicas=hardware.world_size,
+        load_in_4bit=is_lora(ir) and _is_in_4bit(ir, facts),
+        padding=not str(ir.get("model.attn_implementation") or "").startswith("flash"),
+        optim=ir.get("training.optim") or "adamw_torch_fused",
+        gradient_accumulation_steps=(by_user(ir, _ACCUMULATION) and whole(ir, _ACCUMULATION)) or 1,
     )
+
+
+def decided_step(ir: IR, facts: Facts) -> Step:
+    """Describe the step of a finished document.
+
+    Unlike the planned one it also holds what the rules chose for accumulation; a rule that read that would undo itself.
+    """
+    return replace(planned_step(ir, facts), gradient_accumulation_steps=whole(ir, _ACCUMULATION) or 1)
+
+
+def _num_shards(ir: IR, hardware: HardwareFacts) -> int:
+    """Count the processes that weights are divided over: as launched, or as accelerate's configuration plans it."""
+    if ir.get("accelerate.distributed_type") != "FSDP":
+        return hardware.num_shards
+    if ir.get("accelerate.fsdp_config.fsdp_offload_params") is True:
+        return OFFLOADED
+    shards = whole(ir, "accelerate.parallelism_config.parallelism_config_dp_shard_size")
+    return shards or hardware.world_size
+
+
+def _is_in_4bit(ir: IR, facts: Facts) -> bool:
+    already = facts.model is not None and facts.model.quantization_bits == 4
+    return already or ir.get("quantization.load_in_4bit") is True
 
 
 def longest_row(facts: Facts) -> int:
@@ -58,7 +89,7 @@ def needed_and_budget(step: Step, facts: Facts) -> tuple[int, int] | None:
     """Return the bytes that a step needs and those that there are; None where one is not known."""
     needed = estimate_memory(facts.model, step) if facts.model is not None else None
     budget = budget_bytes(facts.hardware)
-    return None if needed is None or budget is None else (needed.total_bytes, budget)
+    return None if needed is None or budget is None else (needed, budget)
 
 
 def fits(step: Step, facts: Facts) -> bool | None:
@@ -68,10 +99,14 @@ def fits(step: Step, facts: Facts) -> bool | None:
 
 
 def most_rows(step: Step, facts: Facts, at_most: int) -> int | None:
-    """Return the largest power of two of rows, up to `at_most`, that fits; 0: not even one; None: not known."""
+    """Return the largest power of two of rows, up to `at_most`, that fits; 0: not even one; None: not known.
+
+    Fewer than `at_most` rows are taken to be accumulated, which holds the gradients through the next forward pass.
+    """
     rows, best = 1, 0
     while rows <= at_most:
-        answer = fits(replace(step, rows=rows), facts)
+        passes = step.gradient_accumulation_steps if rows == at_most else max(2, step.gradient_accumulation_steps)
+        answer = fits(replace(step, rows=rows, gradient_accumulation_steps=passes), facts)
         if answer is None:
             return None
         if not answer:

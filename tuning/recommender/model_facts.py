@@ -6,13 +6,14 @@ import json
 import math
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tuning.config.ir import IR
+from tuning.recommender.architecture import Architecture, read_architecture
 from tuning.recommender.model_files import load_json, model_file
-from tuning.recommender.shape import Shape, most_positions, read_shape
+from tuning.recommender.shape import MOST_PARAMETERS, Shape, first_size, most_positions, read_shape
 
 _MOST_HEADER_BYTES = 100_000_000
 """Limit that the safetensors format itself sets."""
@@ -23,7 +24,8 @@ class ModelFacts:
     """A causal language model, as far as its files tell.
 
     `num_parameters` is counted in the headers of the weights where `num_parameters_is_exact`, else computed from the
-    shape. `dtype` is the one that the weights were saved in.
+    shape. `dtype` is the one that the weights were saved in. `router_aux_loss_coef` is what the model's own
+    configuration gives the balance of its router, `architecture` what the installed transformers says of its type.
     """
 
     model_type: str | None = None
@@ -33,7 +35,10 @@ class ModelFacts:
     max_position_embeddings: int | None = None
     dtype: str | None = None
     quantization_method: str | None = None
+    quantization_bits: int | None = None
     has_weights: bool = False
+    router_aux_loss_coef: float | None = None
+    architecture: Architecture = field(default_factory=Architecture)
 
 
 def probe_model(ir: IR) -> ModelFacts | None:
@@ -51,6 +56,7 @@ def read_model(config: Mapping[str, Any], folder: Path) -> ModelFacts:
     method = str(quantization.get("quant_method", "unknown")) if isinstance(quantization, dict) else None
     shape = read_shape(text)
     counted = None if method else _count_in_headers(folder)
+    coefficient = text.get("router_aux_loss_coef")
     return ModelFacts(
         model_type=text.get("model_type"),
         num_parameters=counted if counted is not None or shape is None else shape.num_parameters(),
@@ -59,8 +65,19 @@ def read_model(config: Mapping[str, Any], folder: Path) -> ModelFacts:
         max_position_embeddings=most_positions(text),
         dtype=text.get("dtype") or text.get("torch_dtype"),
         quantization_method=method,
+        quantization_bits=_bits(quantization) if isinstance(quantization, dict) else None,
         has_weights=any(folder.glob("*.safetensors")),
+        router_aux_loss_coef=float(coefficient) if isinstance(coefficient, (int, float)) else None,
+        architecture=read_architecture(text.get("model_type")),
     )
+
+
+def _bits(quantization: Mapping[str, Any]) -> int | None:
+    """Read the bits of a quantized weight, in bitsandbytes' words or in those of GPTQ and AWQ."""
+    for name, bits in (("load_in_4bit", 4), ("load_in_8bit", 8)):
+        if quantization.get(name) is True:
+            return bits
+    return first_size(quantization, ("bits", "w_bit"))
 
 
 def _count_in_headers(folder: Path) -> int | None:
@@ -69,9 +86,10 @@ def _count_in_headers(folder: Path) -> int | None:
     if not files:
         return None
     try:
-        return sum(math.prod(shape) for file in files for shape in _tensor_shapes(file))
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, struct.error):
+        count = sum(math.prod(shape) for file in files for shape in _tensor_shapes(file))
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError, struct.error):
         return None
+    return count if 0 < count <= MOST_PARAMETERS else None
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -90,4 +108,6 @@ def _tensor_shapes(file: Path) -> Iterator[list[int]]:
         header = json.loads(stream.read(length))
     for name, tensor in header.items():
         if name != "__metadata__":
+            if not all(isinstance(size, int) and size >= 0 for size in tensor["shape"]):
+                raise ValueError(f"{file}: {name} has no shape")
             yield tensor["shape"]

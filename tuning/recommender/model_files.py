@@ -40,8 +40,11 @@ def _find(ir: IR, name: Any, file: str) -> Path | None:
     if not isinstance(name, str) or not name:
         return None
     folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder / file if (folder / file).is_file() else None
+    try:
+        if folder.is_dir():
+            return folder / file if (folder / file).is_file() else None
+    except OSError:  # a name that no file can have
+        return None
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         return None
     return _hub_file(name, file, ir.get("model.revision"), ir.get("model.cache_dir"))

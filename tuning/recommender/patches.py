@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from tuning.config.ir import IR, leaves
+
+if TYPE_CHECKING:
+    from tuning.recommender.action import Recommendation
 
 
 def allowed(patch: Mapping[str, Any], ir: IR, prefix: str = "") -> dict[str, Any]:
@@ -62,3 +65,23 @@ def joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any
         mine = both.get(key)
         both[key] = joined(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
     return both
+
+
+def explained_patch(recommendations: Iterable[Recommendation]) -> list[dict[str, Any]]:
+    """List everything that recommendations change in a document, as one JSON patch (RFC 6902) with its reasons.
+
+    Applied to the document that was completed it gives the completed one. Each operation also has the members action,
+    level, kind, comment and source, which the RFC has every reader ignore that does not know them.
+    """
+    return [
+        {
+            **operation,
+            "action": made.action,
+            "level": made.level.value,
+            "kind": made.kind.value,
+            "comment": made.comment,
+            "source": made.source,
+        }
+        for made in recommendations
+        for operation in made.json_patch
+    ]

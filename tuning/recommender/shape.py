@@ -26,13 +26,16 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 }
 """Names that model types use for the same thing."""
 
-_GPT2 = frozenset({"gpt2", "gpt_bigcode"})
-_LEARNED_POSITIONS = _GPT2 | {"gpt_neo", "opt", "biogpt"}
-_UNGATED = _LEARNED_POSITIONS | {
+GPT2 = frozenset({"gpt2", "gpt_bigcode"})
+_LARGEST_SIZE = 1 << 32
+MOST_PARAMETERS = 1 << 60
+"""Beyond these, a size or a number of parameters is a mistake: it counts as unknown."""
+LEARNED_POSITIONS = GPT2 | {"gpt_neo", "opt", "biogpt"}
+UNGATED = LEARNED_POSITIONS | {
     *("gpt_neox", "gptj", "bloom", "falcon", "phi", "codegen", "mpt", "starcoder2", "nemotron", "xglm")
 }
 """Model types whose MLP has two matrices; newer ones have three."""
-_TIED = _LEARNED_POSITIONS | {"bloom", "falcon", "mpt", "gemma", "gemma2", "gemma3_text", "cohere"}
+_TIED = LEARNED_POSITIONS | {"bloom", "falcon", "mpt", "gemma", "gemma2", "gemma3_text", "cohere"}
 """Model types that share input and output embeddings unless their configuration says otherwise."""
 _QUERY_BIASES = frozenset({"qwen2", "qwen2_moe"})
 
@@ -62,6 +65,7 @@ class Shape:
     max_position_embeddings: int = 0
     tie_word_embeddings: bool = False
     model_type: str = ""
+    attention_dropout: float = 0.0
 
     @property
     def query_size(self) -> int:
@@ -77,15 +81,15 @@ class Shape:
         """List the linear layers of one block that can get adapters; experts are fused, and left out."""
         h, q, kv = self.hidden_size, self.query_size, self.key_value_size
         attention = (Linear("q_proj", h, q), Linear("k_proj", h, kv), Linear("v_proj", h, kv), Linear("o_proj", q, h))
-        if self.model_type in _GPT2:
+        if self.model_type in GPT2:
             attention = (Linear("c_attn", h, q + 2 * kv), Linear("c_proj", q, h))
         return attention if self.num_experts else (*attention, *self._mlp())
 
     def num_parameters(self) -> int:
         """Count the parameters: exact for Llama, Mistral, Qwen2 and GPT-2, near for other decoders."""
-        h, ungated = self.hidden_size, self.model_type in _UNGATED
+        h, ungated = self.hidden_size, self.model_type in UNGATED
         embeddings = self.vocab_size * h * (1 if self.tie_word_embeddings else 2)
-        positions = self.max_position_embeddings * h if self.model_type in _LEARNED_POSITIONS else 0
+        positions = self.max_position_embeddings * h if self.model_type in LEARNED_POSITIONS else 0
         linears = sum(layer.in_features * layer.out_features for layer in self.linear_layers())
         norms = 2 * h * (2 if ungated else 1)
         block = linears + self._experts() + self._biases() + norms
@@ -93,16 +97,16 @@ class Shape:
 
     def _mlp(self) -> tuple[Linear, ...]:
         h, i = self.hidden_size, self.intermediate_size
-        if self.model_type in _GPT2:
+        if self.model_type in GPT2:
             return Linear("c_fc", h, i), Linear("c_proj", i, h)
-        if self.model_type in _UNGATED:
+        if self.model_type in UNGATED:
             return Linear("fc1", h, i), Linear("fc2", i, h)
         return Linear("gate_proj", h, i), Linear("up_proj", h, i), Linear("down_proj", i, h)
 
     def _biases(self) -> int:
         if self.model_type in _QUERY_BIASES:
             return self.query_size + 2 * self.key_value_size
-        return sum(layer.out_features for layer in self.linear_layers()) if self.model_type in _UNGATED else 0
+        return sum(layer.out_features for layer in self.linear_layers()) if self.model_type in UNGATED else 0
 
     def _experts(self) -> int:
         each = 3 * self.hidden_size * (self.moe_intermediate_size or self.intermediate_size)
@@ -131,7 +135,14 @@ def read_shape(config: Mapping[str, Any]) -> Shape | None:
         max_position_embeddings=sizes["max_position_embeddings"] or 0,
         tie_word_embeddings=bool(config.get("tie_word_embeddings", model_type in _TIED)),
         model_type=model_type,
+        attention_dropout=_attention_dropout(config, model_type),
     )
+
+
+def _attention_dropout(config: Mapping[str, Any], model_type: str) -> float:
+    """Read the dropout of the attention scores; GPT-2 has some unless its configuration says otherwise."""
+    given = config.get("attention_dropout", config.get("attn_pdrop", 0.1 if model_type in GPT2 else 0.0))
+    return float(given) if isinstance(given, (int, float)) and not isinstance(given, bool) else 0.0
 
 
 def most_positions(config: Mapping[str, Any]) -> int | None:
@@ -140,9 +151,9 @@ def most_positions(config: Mapping[str, Any]) -> int | None:
 
 
 def first_size(config: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:
-    """Return the first positive whole number that stands under one of the keys."""
+    """Return the first positive whole number under one of the keys that a model could have as a size."""
     for key in keys:
         value = config.get(key)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST_SIZE:
             return value
     return None

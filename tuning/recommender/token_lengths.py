@@ -39,12 +39,13 @@ class TemplateTokens(NamedTuple):
     per_message: int
 
 
-def token_lengths(ir: IR, rows: Sequence[Mapping[str, Any]]) -> tuple[RowLength, ...]:
+def token_lengths(ir: IR, rows: Sequence[Mapping[str, Any]], tokenizer: Any = None) -> tuple[RowLength, ...]:
     """Measure converted rows, in TRL's shapes; empty where the tokenizer has no `tokenizer.json`.
 
-    The two parts of a row are counted apart, which can differ by a token or two from the row as a whole.
+    `tokenizer` is what `load_tokenizer` returned; None: it is loaded here. The two parts of a row are counted apart,
+    which can differ by a token or two from the row as a whole.
     """
-    tokenizer = _load_tokenizer(ir)
+    tokenizer = load_tokenizer(ir) if tokenizer is None else tokenizer
     if tokenizer is None:
         return ()
     parts = list(_within_limit(rows))
@@ -69,7 +70,8 @@ def _length(part: Parts, before: int, supervised: int, added: TemplateTokens) ->
     return RowLength(max(before + supervised, before + supervised - part.num_answers + template), supervised)
 
 
-def _load_tokenizer(ir: IR) -> Any:
+def load_tokenizer(ir: IR) -> Any:
+    """Load the `tokenizer.json` of the document's tokenizer; None where there is none that can be read."""
     file = tokenizer_file(ir, "tokenizer.json")
     if file is None:
         return None

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tuning.errors import Problem
 from tuning.trackers.backend import Backend, Dataset, Link, Point, RunInfo
@@ -59,7 +60,7 @@ class AimstackBackend(Backend):
             )
         self._run.name = run.name
         self.params({"state": "running", "run_dir": str(run.run_dir)})
-        return Link(run_hash, None, f"aim up --repo {shlex.quote(address)}")
+        return Link(run_hash, None, _open_with(address))
 
     def params(self, flat: Mapping[str, Scalar]) -> None:
         """Add params as Aim's nested ones."""
@@ -127,6 +128,13 @@ def _new_run_called(run_hash: str) -> Iterator[None]:
         yield
     finally:
         base_run.generate_run_hash = original
+
+
+def _open_with(address: str) -> str:
+    """Name the command that shows a repository; `aim up` takes no address of a server."""
+    if "://" not in address:
+        return f"aim up --repo {shlex.quote(address)}"
+    return f"aim up  # on {urlsplit(address).hostname}, in the folder of the repository that its `aim server` serves"
 
 
 def _repository(run: RunInfo) -> str:

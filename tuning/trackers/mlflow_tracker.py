@@ -71,7 +71,9 @@ class MLflowBackend(Backend):
         self._client.update_run(self._run_id, status="RUNNING")
         self._client.set_tag(self._run_id, "state", "running")
         if uri.startswith("http"):
-            page = f"{without_user(uri)}/#/experiments/{experiment_id}/runs/{self._run_id}"
+            # MLflow's pages take a run for the evaluation of an application unless they are told.
+            run_page = f"#/experiments/{experiment_id}/runs/{self._run_id}?workflowType=machine_learning"
+            page = f"{without_user(uri)}/{run_page}"
             return Link(self._run_id, page, page)
         return Link(self._run_id, None, f"mlflow ui --backend-store-uri {shlex.quote(uri)}")
 

@@ -77,8 +77,9 @@ class LoraTargetModules(Action):
     """All linear layers, the MLP's included."""
 
     def apply(self, ir: IR, facts: Facts) -> Recommendation | None:
-        """Adapt every linear layer but the output."""
-        if not is_lora(ir):
+        """Adapt every linear layer but the output; a model with experts has a rule of its own."""
+        shape = facts.model.shape if facts.model is not None else None
+        if not is_lora(ir) or (shape is not None and shape.num_experts):
             return None
         comment = "Adapters on attention alone learn less, even with the same number of parameters."
         return suggest({"peft.target_modules": "all-linear"}, comment, Kind.MODEL_QUALITY, _REGRET)

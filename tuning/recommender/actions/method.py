@@ -6,10 +6,11 @@ from tuning.config.ir import IR
 from tuning.config.schema import Peft
 from tuning.recommender.action import Action, Kind, Level, Recommendation, suggest
 from tuning.recommender.facts import Facts
+from tuning.recommender.values import by_user
 
 
 class PeftMethod(Action):
-    """LoRA where a LoRA field says so or the weights are quantized; else full fine-tuning."""
+    """LoRA where a LoRA field says so, or the weights are or will be quantized; else full fine-tuning."""
 
     def apply(self, ir: IR, facts: Facts) -> Recommendation | None:
         """Read the method off the fields that the user set."""
@@ -17,8 +18,9 @@ class PeftMethod(Action):
             comment = f"The weights are quantized ({facts.model.quantization_method}); only adapters can be trained."
             source = "transformers refuses to train quantized weights"
             return suggest({"peft.peft_method": "lora"}, comment, Kind.COMPATIBILITY, source, Level.MANDATORY)
-        fields = (name for name in Peft.model_fields if name != "peft_method")
-        given = [name for name in fields if ir.is_set_by_user(f"peft.{name}")]
+        fields = (f"peft.{name}" for name in Peft.model_fields if name != "peft_method")
+        given = [path.partition(".")[2] for path in fields if ir.is_set_by_user(path)]
+        given += [name for name in ("load_in_4bit", "load_in_8bit") if by_user(ir, f"quantization.{name}") is True]
         if given:
             verb = "is" if len(given) == 1 else "are"
             method, comment = "lora", f"{', '.join(given)} {verb} set, so adapters are trained."

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from tuning.config.ir import IR
 from tuning.recommender.action import Action, Kind, Recommendation, suggest
 from tuning.recommender.facts import Facts
+from tuning.recommender.learning_rates import measured
 from tuning.recommender.schedule import sequences_per_update, total_steps
 from tuning.recommender.values import counted, is_from_scratch, is_lora, parameters, two_digits
 
@@ -20,7 +21,7 @@ _SHORT_RUN_STEPS = 50
 _WARMUP_SHARE, _MOST_WARMUP_STEPS = 0.03, 100
 
 _SWEEP = (
-    "tinker-cookbook's SFT sweep (Tulu 3, batch 128): 3e-4 for LoRA at 8B, full a tenth of it; own runs at 0.94 M "
+    "tinker-cookbook's SFT sweep (Tulu 3, batch 128) by family and size, full a tenth of LoRA's; own runs at 0.94 M "
     "parameters, 100 steps of 16: best 3e-3 in full and 1e-2 for LoRA"
 )
 _SCRATCH = (
@@ -30,17 +31,21 @@ _SCRATCH = (
 
 
 class _Rule(NamedTuple):
-    """A rate at 8 billion parameters and 128 sequences per update, and how it grows as models get smaller."""
+    """A rate at 8 billion parameters and 128 sequences per update, and how it grows as models get smaller.
+
+    `share_of_lora` carries what was measured with LoRA over to this method.
+    """
 
     name: str
     rate: float
     exponent: float
     least: float
     most: float
+    share_of_lora: float
 
 
-_LORA = _Rule("LoRA", rate=3e-4, exponent=0.5, least=2e-4, most=1e-2)
-_FULL = _Rule("Full", rate=3e-5, exponent=0.6, least=5e-6, most=1e-2)
+_LORA = _Rule("LoRA", rate=3e-4, exponent=0.5, least=2e-4, most=1e-2, share_of_lora=1)
+_FULL = _Rule("Full", rate=3e-5, exponent=0.6, least=5e-6, most=1e-2, share_of_lora=0.1)
 
 
 class LearningRate(Action):
@@ -52,14 +57,7 @@ class LearningRate(Action):
         if is_from_scratch(ir):
             return _from_scratch(count)
         batch, steps = sequences_per_update(ir, facts), total_steps(ir, facts)
-        rule = _LORA if is_lora(ir) else _FULL
-        rate, parts = (
-            rule.rate,
-            [f"{rule.name} fine-tuning of {_size(count)}: {rule.rate:g} at 8 billion and batch 128"],
-        )
-        if count:
-            rate = min(max(rate * (_REFERENCE_PARAMETERS / count) ** rule.exponent, rule.least), rule.most)
-            parts.append(f"{rate:.2g} at this size")
+        rate, parts = _at_this_size(_LORA if is_lora(ir) else _FULL, facts)
         if batch:
             rate *= min(max(math.sqrt(batch / _REFERENCE_BATCH), _BATCH_RANGE[0]), _BATCH_RANGE[1])
             parts.append(f"{rate:.2g} with {batch} sequences per update")
@@ -142,6 +140,22 @@ class WeightDecay(Action):
                 "torch's AdamW default",
             )
         return suggest({"training.weight_decay": decay}, comment, Kind.MODEL_QUALITY, source)
+
+
+def _at_this_size(rule: _Rule, facts: Facts) -> tuple[float, list[str]]:
+    """Take the rate that was measured for the model's family and size, else carry the one of 8 billion over."""
+    count = facts.model.num_parameters if facts.model is not None else None
+    found = measured(facts.model.model_type, count) if facts.model is not None else None
+    name = f"{rule.name} fine-tuning of {_size(count)}"
+    if found is not None:
+        rate = found.rate * rule.share_of_lora
+        share = "" if rule.share_of_lora == 1 else f", of which full fine-tuning takes {rule.share_of_lora:g}"
+        return rate, [f"{name}: {found.rate:g} was the best of {found.model} with LoRA at batch 128{share}"]
+    parts = [f"{name}: {rule.rate:g} at 8 billion and batch 128"]
+    if not count:
+        return rule.rate, parts
+    rate = min(max(rule.rate * (_REFERENCE_PARAMETERS / count) ** rule.exponent, rule.least), rule.most)
+    return rate, [*parts, f"{rate:.2g} at this size"]
 
 
 def _from_scratch(count: int | None) -> Recommendation | None:

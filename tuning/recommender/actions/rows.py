@@ -140,7 +140,8 @@ def _length_of(rows: Sequence[RowLength]) -> int:
     ordered = sorted(row.tokens for row in rows)
     length = _rounded(ordered[math.ceil(0.99 * len(ordered)) - 1])
     supervised = sum(row.supervised_tokens for row in rows)
-    while sum(_lost(row, length) for row in rows) > _MOST_SUPERVISED_LOST * supervised:
+    long = [row for row in rows if row.tokens > length]
+    while sum(_lost(row, length) for row in long) > _MOST_SUPERVISED_LOST * supervised:
         length += _LENGTH_STEP
     return _rounded(ordered[-1]) if _rounded(ordered[-1]) <= 2 * length else length
 
@@ -166,9 +167,10 @@ def _within_memory(length: int, ir: IR, facts: Facts) -> int:
 
 def _length_recommendation(length: int, wanted: int, limit: int | None, data: DataFacts) -> Recommendation:
     rows, tokens = data.row_lengths, data.tokens
-    cut = sum(row.tokens > length for row in rows)
-    emptied = sum(_lost(row, length) == row.supervised_tokens for row in rows)
-    lost = sum(_lost(row, length) for row in rows) / max(1, sum(row.supervised_tokens for row in rows))
+    long = [row for row in rows if row.tokens > length]
+    cut = len(long)
+    emptied = sum(_lost(row, length) == row.supervised_tokens for row in long)
+    lost = sum(_lost(row, length) for row in long) / max(1, sum(row.supervised_tokens for row in rows))
     p99, longest = (tokens.p99, tokens.max) if tokens is not None else (0, 0)
     parts = [f"Of {len(rows):,} sampled rows 99% have at most {p99:,} tokens, and the longest {longest:,}"]
     parts += [f"the model takes {limit:,}"] if limit is not None and wanted > limit else []
