@@ -74,7 +74,7 @@ class Case:
 
 def measured_cases() -> Iterator[Case]:
     """Yield steps that a CPU can do, small enough for a few GiB and a minute or two each."""
-    for model, config in (("Llama 59M", SMALL_LLAMA), ("Qwen3 44M", SMALL_QWEN3)):
+    for model, config in (("Llama 58M", SMALL_LLAMA), ("Qwen3 42M", SMALL_QWEN3)):
         yield Case(model, config, _on_cpu(2, 512))
         yield Case(model, config, _on_cpu(4, 256, gradient_checkpointing=True))
         yield Case(model, config, _on_cpu(1, 1024, r=16))

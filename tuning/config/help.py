@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from tuning.config.field_texts import field_texts
 from tuning.config.hf_fields import sft_config_fields
 from tuning.config.names import ALIASES
 from tuning.config.schema import Section, Training, TuningConfig, sections
@@ -34,7 +35,7 @@ def help_text() -> str:
     width = min(shutil.get_terminal_size((120, 40)).columns, 120)
     blocks = [_USAGE, *(_group(name, section, width) for name, section in sections().items())]
     objects = (name for name in TuningConfig.model_fields if name not in sections())
-    blocks += [f"{name}\n{_entry(name, TuningConfig.model_fields[name], width)}\n" for name in objects]
+    blocks += [f"{name}\n{_entry(name, TuningConfig.model_fields[name], width, TuningConfig)}\n" for name in objects]
     return "\n".join([*blocks, _aliases(width)])
 
 
@@ -42,16 +43,16 @@ def _group(name: str, section: type[Section], width: int) -> str:
     ours = [field for field in section.__annotations__ if field in section.model_fields]
     theirs = [field for field in section.model_fields if field not in ours]
     lines = [f"{name}: {(section.__doc__ or '').strip()}"]
-    lines += [_entry(field, section.model_fields[field], width) for field in ours]
+    lines += [_entry(field, section.model_fields[field], width, section) for field in ours]
     if theirs and section is Training:
         lines.append(f"{name}, the rest of TRL's SFTConfig (its own texts):")
-        lines += [_entry(field, section.model_fields[field], width) for field in theirs]
+        lines += [_entry(field, section.model_fields[field], width, section) for field in theirs]
     return "\n".join(lines) + "\n"
 
 
-def _entry(name: str, field: FieldInfo, width: int) -> str:
+def _entry(name: str, field: FieldInfo, width: int, section: type[Section]) -> str:
     head = f"  {name}  ({describe_field(field)}{_default(name, field)})"
-    text = " ".join((field.description or "").split())
+    text = field_texts().get((section.__name__, name)) or " ".join((field.description or "").split())
     return "\n".join([*textwrap.wrap(head, width, subsequent_indent="      "), *_indented(text, width)])
 
 

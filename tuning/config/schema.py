@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
+from tuning.config.field_texts import field_texts
 from tuning.config.hf_fields import sft_config_fields
 from tuning.config.types import (
     Count,
@@ -34,7 +35,6 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
-        use_attribute_docstrings=True,
         coerce_numbers_to_str=True,
         validate_default=False,
         protected_namespaces=(),
@@ -329,6 +329,10 @@ def sections() -> dict[str, type[Section]]:
 def flat_json_schema(config: type[TuningConfig]) -> dict[str, Any]:
     """Describe the document for editors: each field in its section, and again by its flat name."""
     schema = config.model_json_schema()
+    for (section, field), text in field_texts().items():
+        described = schema if section == config.__name__ else schema["$defs"].get(section, {})
+        if field in described.get("properties", {}):
+            described["properties"][field]["description"] = text
     for section in sections().values():
         schema["properties"] |= schema["$defs"][section.__name__]["properties"]
     schema["additionalProperties"] = True  # names of older releases, and a run's own config.json, are read too

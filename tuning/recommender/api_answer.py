@@ -20,7 +20,7 @@ from tuning.recommender.api_paths import Reading, check_weights, followed
 from tuning.recommender.engine import recommend
 from tuning.recommender.facts import Facts
 from tuning.recommender.memory import memory_parts
-from tuning.recommender.memory_plan import budget_bytes, planned_step
+from tuning.recommender.memory_plan import budget_bytes, decided_step
 from tuning.recommender.probe_process import probe_apart
 
 MOST_KEPT = 64
@@ -99,7 +99,7 @@ def dumped(document: Any) -> bytes:
 
 def memory(ir: IR, facts: Facts) -> dict[str, Any]:
     """Say what a completed document's step holds, bytes, and whether the device has that much; None: not known."""
-    parts = memory_parts(facts.model, planned_step(ir, facts)) if facts.model is not None else None
+    parts = memory_parts(facts.model, decided_step(ir, facts)) if facts.model is not None else None
     budget = budget_bytes(facts.hardware)
     total = None if parts is None else parts.total
     return {

@@ -13,7 +13,7 @@ from tuning.errors import UserError
 from tuning.recommender.completion import Completed
 from tuning.recommender.facts import Facts
 from tuning.recommender.memory import MemoryParts, Step, memory_parts
-from tuning.recommender.memory_plan import budget_bytes, planned_step
+from tuning.recommender.memory_plan import budget_bytes, decided_step
 from tuning.recommender.model_files import load_json, model_file
 from tuning.recommender.schedule import max_steps, sequences_per_update, total_steps, train_rows, world_size
 from tuning.recommender.values import number, whole
@@ -79,7 +79,7 @@ def make_plan(completed: Completed, memory_model: str = "estimated") -> Plan:
         UserError: there is no such memory model.
     """
     ir, facts = completed.ir, completed.facts
-    step, budget = planned_step(ir, facts), budget_bytes(facts.hardware)
+    step, budget = decided_step(ir, facts), budget_bytes(facts.hardware)
     memory = _memory(memory_model)(ir, facts, step)
     too_much = memory is not None and budget is not None and memory.total > budget
     return Plan(
