@@ -40,12 +40,16 @@ LORA: dict[str, Any] = {"peft__peft_method": "lora"}
         (IR(), "none"),
         (document(peft__r=8), "lora"),
         (document(peft__target_modules=["q_proj"]), "lora"),
-        (document(peft__peft_method="none"), "none"),
         (decided(peft__r=8), "none"),
     ],
 )
 def test_the_method_follows_from_the_lora_fields_that_the_user_set(ir: IR, method: str) -> None:
     assert written(PeftMethod().apply(ir, NOTHING)) == {"peft_method": method}
+
+
+@pytest.mark.parametrize("method", ["none", "lora"])
+def test_a_method_that_was_chosen_needs_no_field_to_agree(method: str) -> None:
+    assert PeftMethod().apply(document(peft__peft_method=method), NOTHING) is None
 
 
 def test_quantized_weights_can_only_get_adapters() -> None:

@@ -24,6 +24,8 @@ class PeftMethod(Action):
         if given:
             verb = "is" if len(given) == 1 else "are"
             method, comment = "lora", f"{', '.join(given)} {verb} set, so adapters are trained."
+        elif by_user(ir, "peft.peft_method") is not None:
+            return None  # fields that are left out say nothing against a method that was chosen
         else:
             method, comment = "none", "No field of LoRA is set, so every weight is trained."
         return suggest(
