@@ -8,11 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from tuning.errors import DataError, UserError
 
 CHATML = (
@@ -33,36 +28,21 @@ ANSWER_BEGINS, ANSWER_ENDS = "\ufdd0", "\ufdd1"
 """What `chat_renderer` writes around what the template marks as the assistant's: characters that no text may hold."""
 
 
-class _Generation(Extension):
-    """Let `{% generation %}` through: transformers' mark around what the assistant says."""
-
-    tags = {"generation"}  # noqa: RUF012 (jinja2 declares it so)
-
-    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
-        parser.stream.skip()
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-class _MarkedGeneration(_Generation):
-    """Write a character before and after what stands in `{% generation %}`."""
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        body = super().parse(parser)
-        begins, ends = (nodes.Output([nodes.TemplateData(mark)]) for mark in (ANSWER_BEGINS, ANSWER_ENDS))
-        return [begins, *(body if isinstance(body, list) else [body]), ends]
-
-
 def row_renderer(template: str, columns: Sequence[str]) -> Callable[[Mapping[str, Any]], str]:
     """Compile a row template such as `### Input: {{question}}`; columns with blanks in their names work too.
 
     Raises:
         UserError: the template is not valid Jinja.
     """
+    from jinja2 import TemplateError
+
+    from tuning.data.sandbox import compile_row_template
+
     for column in columns:
         if not column.isidentifier():
             written = r"\{\{-?\s*" + re.escape(column) + r"\s*-?\}\}"
             template = re.sub(written, lambda _, name=column: "{{ row[" + json.dumps(name) + "] }}", template)
-    compiled = _compile(template, "data_formatter_template", undefined=StrictUndefined, finalize=_no_null)
+    compiled = compile_row_template(template, "data_formatter_template")
 
     def render(row: Mapping[str, Any]) -> str:
         try:
@@ -79,9 +59,13 @@ def render_chat(template: str, messages: Sequence[Mapping[str, Any]], **variable
     Raises:
         UserError: the template is not valid Jinja, or refuses the conversation.
     """
+    from jinja2 import TemplateError
+
+    from tuning.data.sandbox import compile_chat_template
+
     defaults = {"add_generation_prompt": False, "bos_token": "", "eos_token": "", "tools": None}
     try:
-        return _compile(template, "chat_template").render({**defaults, **variables, "messages": messages})
+        return compile_chat_template(template).render({**defaults, **variables, "messages": messages})
     except (TemplateError, TypeError, ValueError) as error:
         raise UserError(f"chat_template: {error}") from error
 
@@ -95,7 +79,11 @@ def chat_renderer(template: str, variables: Mapping[str, Any]) -> Callable[..., 
     Raises:
         UserError: the template is not valid Jinja.
     """
-    compiled = _compile(template, "chat_template", _MarkedGeneration)
+    from jinja2 import TemplateError
+
+    from tuning.data.sandbox import compile_chat_template
+
+    compiled = compile_chat_template(template, is_marked=True)
 
     def render(messages: Sequence[Mapping[str, Any]], tools: Any = None, add_generation_prompt: bool = False) -> str:
         given = {**variables, "messages": messages, "tools": tools, "add_generation_prompt": add_generation_prompt}
@@ -136,26 +124,6 @@ def check_chat_template(template: str) -> None:
     Raises:
         UserError: it is not valid Jinja.
     """
-    _compile(template, "chat_template")
+    from tuning.data.sandbox import compile_chat_template
 
-
-def _no_null(value: Any) -> Any:
-    if value is None:
-        raise TemplateError("a value is null, and would be written as the word None")
-    return value
-
-
-def _compile(template: str, field: str, generation: type[Extension] = _Generation, **options: Any) -> Any:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, generation], **options
-    )
-    environment.filters["tojson"] = lambda value, indent=None: json.dumps(value, ensure_ascii=False, indent=indent)
-    environment.globals["raise_exception"] = _refuse
-    try:
-        return environment.from_string(template)
-    except TemplateError as error:
-        raise UserError(f"{field}: not a valid Jinja template: {error}") from error
-
-
-def _refuse(message: str) -> None:
-    raise TemplateError(message)
+    compile_chat_template(template)

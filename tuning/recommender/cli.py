@@ -162,3 +162,7 @@ def write_texts(folder: Path, texts: Mapping[str, str]) -> list[Path]:
     except OSError as error:
         raise UserError(f"--output-dir: {folder} cannot be written: {error.strerror or error}") from error
     return [folder / name for name in texts]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
