@@ -95,3 +95,12 @@ def test_a_path_that_leads_nowhere_is_told_before_anything_starts(path: str) -> 
     settings = {"model_name_or_path": "m", "training_data_path": path, "output_dir": "o"}
     config = build_config(load_mapping(settings).ir)
     assert [problem.path for problem in missing_sources(config)] == ["data.training_data_path"]
+
+
+@pytest.mark.parametrize(("split", "paths"), [("train[:10%]", ["data.dataset_split"]), ("train", []), (None, [])])
+def test_a_split_is_refused_for_files_which_have_none(tmp_path: Path, split: str | None, paths: list[str]) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"text": "a"}\n')
+    settings = {"model_name_or_path": "m", "training_data_path": str(file), "output_dir": "o", "dataset_split": split}
+    config = build_config(load_mapping(settings).ir)
+    assert [problem.path for problem in missing_sources(config)] == paths

@@ -6,6 +6,7 @@ import csv
 import glob
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,6 +56,9 @@ def missing_sources(config: TuningConfig) -> Iterator[Problem]:
             else:
                 if files == []:
                     yield Problem(f"data.{name}", f"no data file is there; known: {', '.join(_READERS)}", path)
+                if files and config.data.dataset_split not in (None, "train"):
+                    told = f"names a split of a dataset on the Hub; the files of {path} would be read whole"
+                    yield Problem("data.dataset_split", told, hint="Leave it out, and give the files of the split.")
 
 
 def _files(path: str) -> list[Path] | None:
@@ -69,15 +73,15 @@ def _files(path: str) -> list[Path] | None:
             raise DataError(f"cannot read a '{here.suffix}' file; known: {', '.join(_READERS)}")
         return [here]
     if here.is_dir():
-        return sorted(file for file in here.rglob("*") if _holds_rows(file))
+        return sorted(file for file in here.rglob("*") if holds_rows(file))
     if glob.has_magic(path):
-        return sorted(file for file in map(Path, glob.glob(str(here), recursive=True)) if _holds_rows(file))
+        return sorted(file for file in map(Path, glob.glob(str(here), recursive=True)) if holds_rows(file))
     if _looks_like_a_file(path):
         raise DataError("there is no such file")
     return None
 
 
-def _holds_rows(file: Path) -> bool:
+def holds_rows(file: Path) -> bool:
     """Tell whether a file of a folder is data; `datasets` keeps notes of its own beside what it saves."""
     return file.suffix.lower() in _READERS and file.name not in ("dataset_info.json", "state.json", "dataset_dict.json")
 
@@ -135,7 +139,7 @@ def _is_json_lines(text: str) -> bool:
 def _read_csv(file: Path) -> Iterator[dict[str, str]]:
     reader = csv.reader(io.StringIO("".join(_text_lines(file)), newline=""), strict=True)
     header = next(reader, [])
-    repeated = sorted({name for name in header if header.count(name) > 1})
+    repeated = sorted(name for name, times in Counter(header).items() if times > 1)
     if repeated:
         raise DataError(f"{file}: the header names {', '.join(repeated)} more than once; rename one")
     for number, cells in enumerate(reader, start=1):
@@ -201,8 +205,7 @@ def _parse(text: str, place: str) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         row = dict(pairs)
         if len(row) != len(pairs):
-            keys = [key for key, _ in pairs]
-            repeated = sorted({key for key in keys if keys.count(key) > 1})
+            repeated = sorted(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
             raise DataError(f"{place}: the key {', '.join(repeated)} stands more than once; keep one")
         return row
 
