@@ -44,6 +44,10 @@ def config(tiny_config_only_model: Path, tmp_path: Path) -> Path:
         (["train_from_scratch=false"], "the folder holds no weights. Set train_from_scratch=true"),
         (["trackers=amlflow"], "tracking.trackers"),
         (["num_processes=2"], "2 processes were asked for, and 1 started"),
+        (
+            ["gpus=2", "gpu_memory_gib=80"],
+            "compute.num_gpus_per_node: got 2 (from command line); 2 processes were asked",
+        ),
         (["resume_from_checkpoint=nowhere"], "'nowhere' is not a complete checkpoint"),
         (["resume_from_checkpoint=true"], "there is no complete checkpoint in out"),
         (["response_template=#", "dataset_text_field=prompt"], "8 of 8 rows cannot be trained on"),
@@ -85,3 +89,10 @@ def test_pickled_weights_are_refused_by_name(config: Path, tmp_path: Path) -> No
     (folder / "pytorch_model.bin").write_bytes(b"")
     done = call("run.json", f"model_name_or_path={folder}", "train_from_scratch=false", cwd=config)
     assert (done.returncode, "pickled" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("words", [["num_processes=2"], ["gpus=8", "gpu_memory_gib=80"]])
+def test_a_configuration_for_another_machine_is_valid_here(config: Path, words: list[str]) -> None:
+    command = [sys.executable, "-m", "tuning.cli", "validate", "run.json", *words]
+    done = subprocess.run(command, cwd=config, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.startswith("valid: ")) == (0, True), done.stderr

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tuning.world import launcher_asked_for, rank, world_size
+from tuning.config.ir import IR
+from tuning.config.schema import TuningConfig
+from tuning.errors import ConfigError
+from tuning.world import check_world_size, launcher_asked_for, rank, world_size
 
 LAUNCH = ["/venv/bin/python", "/venv/bin/accelerate", "launch"]
 
@@ -34,3 +38,36 @@ def test_a_launcher_may_ask_in_its_configuration_file(tmp_path: Path) -> None:
 def test_rank_and_world_size_are_the_launchers() -> None:
     assert (rank({}), world_size({})) == (0, 1)
     assert (rank({"RANK": "3"}), world_size({"WORLD_SIZE": "8"})) == (3, 8)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"accelerate": {"num_processes": 8}}, "accelerate.num_processes: got 8"),
+        ({"compute": {"num_gpus_per_node": 4, "num_nodes": 2}}, "compute.num_gpus_per_node: got 4"),
+        ({"compute": {"num_processes": 8, "num_gpus_per_node": 4}}, "compute.num_processes: got 8"),
+    ],
+)
+def test_a_document_for_other_processes_than_run_is_refused_with_the_command(
+    values: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError) as caught:
+        check_world_size(TuningConfig.model_validate(values), IR.of(values, "file run.json"))
+    assert str(caught.value).startswith(f"{told} (from file run.json); 8 processes were asked for, and 2 started. ")
+    assert "accelerate launch --multi_gpu --num_processes 8 -m tuning.sft_trainer" in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [{}, {"compute": {"num_gpus_per_node": 0}}, {"accelerate": {"num_processes": 2}}])
+def test_a_document_for_the_processes_that_run_is_taken(
+    values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    check_world_size(TuningConfig.model_validate(values), IR.of(values, "file run.json"))
+
+
+def test_a_refused_document_for_fsdp_is_launched_with_its_own_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"accelerate": {"num_processes": 8, "distributed_type": "FSDP"}}
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(ConfigError, match=r"accelerate launch --config_file FILE -m tuning\.sft_trainer"):
+        check_world_size(TuningConfig.model_validate(values), IR.of(values, "file run.json"))

@@ -33,7 +33,7 @@ from tuning.run import first_line, run_folder, start_run, write_json
 from tuning.tokenizer import Additions, load_tokenizer
 from tuning.trackers.tracker import Tracker
 from tuning.trackers.tracker_factory import check_trackers
-from tuning.world import wrong_world_size
+from tuning.world import check_world_size
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -74,7 +74,7 @@ def load_config(source: Sequence[str] | Mapping[str, Any] = ()) -> Job:
     """
     loaded = load_mapping(source) if isinstance(source, Mapping) else load_ir(source)
     console.tell_notices(loaded.notices)
-    checks = (missing_sources, unusable_model, _tracker_problems, wrong_world_size)
+    checks = (missing_sources, unusable_model, _tracker_problems)
     given = build_config(loaded.ir, checks, loaded.problems)
     ir = with_checked_values(loaded.ir, given)
     recommendations: list[Recommendation] = []
@@ -100,6 +100,7 @@ def train(
     """
     job = job if isinstance(job, Job) else load_config(job)
     config = job.config
+    check_world_size(config, job.document)
     checkpoint = find_checkpoint(config)
     rows = load_rows(config.data, seed_of(config))
     resumed = checkpoint is not None

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tuning.config.ir import IR
 from tuning.config.schema import TuningConfig
-from tuning.errors import Problem
-
-_HOW_TO = (
-    "Launch with: accelerate launch --multi_gpu --num_processes N -m tuning.sft_trainer … (on a CPU: use_cpu=true)."
-)
+from tuning.errors import ConfigError, Problem
 
 
 def world_size(environ: Mapping[str, str] = os.environ) -> int:
@@ -27,12 +25,52 @@ def rank(environ: Mapping[str, str] = os.environ) -> int:
 
 def wrong_world_size(config: TuningConfig) -> Iterator[Problem]:
     """Name a world size other than the one asked for; launchers may start fewer processes without a word."""
-    asked, source = config.compute.num_processes, None
-    if asked is None:
+    path, value, asked = planned(config) or ("compute.num_processes", None, None)
+    source = None
+    if asked is None or asked == world_size():
         asked, source = launcher_asked_for(_parent_command()), "accelerate launch"
+        value = asked
     if asked is not None and asked != world_size():
         expected = f"{asked} processes were asked for, and {world_size()} started"
-        yield Problem("compute.num_processes", expected, asked, source, _HOW_TO)
+        yield Problem(path, expected, value, source, _how_to(config, path, asked))
+
+
+def check_world_size(config: TuningConfig, document: IR) -> None:
+    """Refuse to train with other processes than the document, or the launcher, asks for.
+
+    Raises:
+        ConfigError: names the field, where it was set, and the command to launch with.
+    """
+    found = [
+        problem if problem.source else dataclasses.replace(problem, source=document.sources.get(problem.path))
+        for problem in wrong_world_size(config)
+    ]
+    if found:
+        raise ConfigError(found)
+
+
+def planned(config: TuningConfig) -> tuple[str, int, int] | None:
+    """Return the field that says how many processes a document is for, its value, and their number; None: none does.
+
+    The command that the recommender writes for a document goes by the same fields in the same order.
+    """
+    compute, given = config.compute, config.accelerate.get("num_processes")
+    if compute.num_processes is not None:
+        return "compute.num_processes", compute.num_processes, compute.num_processes
+    if gpus := compute.num_gpus_per_node:
+        return "compute.num_gpus_per_node", gpus, gpus * (compute.num_nodes or 1)
+    return ("accelerate.num_processes", given, given) if isinstance(given, int) and given > 0 else None
+
+
+def _how_to(config: TuningConfig, path: str, asked: int) -> str:
+    """Say how to launch so many processes, and where to ask for others."""
+    launch = f"accelerate launch --multi_gpu --num_processes {asked} -m tuning.sft_trainer … (on a CPU: use_cpu=true)"
+    if asked == 1:
+        launch = "python -m tuning.sft_trainer …"
+    elif config.accelerate.get("distributed_type") not in (None, "MULTI_GPU"):
+        file = "where FILE is the object accelerate of this configuration, as YAML"
+        launch = f"accelerate launch --config_file FILE -m tuning.sft_trainer …, {file}"
+    return f"Launch with: {launch}. To train with other processes, change {path} and complete the configuration anew."
 
 
 def launcher_asked_for(command: Sequence[str]) -> int | None:

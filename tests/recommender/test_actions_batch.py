@@ -30,6 +30,7 @@ from tuning.recommender.actions.batch import (
     PinMemory,
     wanted_batch,
 )
+from tuning.recommender.engine import RuleEngine
 from tuning.recommender.facts import Facts
 
 LORA: dict[str, Any] = {"peft__peft_method": "lora"}
@@ -136,3 +137,27 @@ def test_checkpointing_is_not_reentrant_unless_the_user_said_how_it_is() -> None
 @pytest.mark.parametrize(("facts", "pinned"), [(SMALL, False), (LARGE, None), (NOTHING, None)])
 def test_memory_is_not_pinned_for_a_cpu(facts: Facts, pinned: bool | None) -> None:
     assert written(PinMemory().apply(IR(), facts)).get("dataloader_pin_memory") is pinned
+
+
+def test_checkpointing_that_is_off_leaves_no_word_on_how_it_is_done() -> None:
+    kwargs = "gradient_checkpointing_kwargs"
+    earlier = decided(**LORA_IN_BF16, training__max_length=1024).merge(
+        {"training": {kwargs: {"use_reentrant": False}}}, "action GradientCheckpointing"
+    )
+    final, _ = RuleEngine([GradientCheckpointing()]).run(earlier, LARGE)
+    assert (final.get("training.gradient_checkpointing"), final.get(f"training.{kwargs}")) == (False, None)
+    refused = document(**LORA_IN_BF16, training__max_length=8192, training__gradient_checkpointing=False)
+    assert kwargs not in written(GradientCheckpointing().apply(refused, LARGE))
+
+
+@pytest.mark.parametrize(
+    ("hardware", "rows", "comment"),
+    [
+        (CPU, 16, "16 sequences per update over 1 device with 16 rows each."),
+        (replace(CPU, world_size=3), 4, "24 sequences per update over 3 devices with 4 rows each; 16 are wanted."),
+    ],
+)
+def test_the_comment_says_how_many_sequences_an_update_really_has(hardware: Any, rows: int, comment: str) -> None:
+    ir = decided(**THREE, training__per_device_train_batch_size=rows)
+    made = GradientAccumulation().apply(ir, replace(SMALL, hardware=hardware))
+    assert made is not None and made.comment == comment

@@ -66,7 +66,19 @@ def every(eval_steps: float, save_steps: float) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("action", "facts", "values", "expected"),
     [
-        (PaddingFree(), NOTHING, {"training__padding_free": True}, {"packing": True}),
+        (PaddingFree(), NOTHING, {"training__padding_free": True}, {"padding_free": False}),
+        (
+            PaddingFree(),
+            NOTHING,
+            {"training__padding_free": True, "model__attn_implementation": "sdpa"},
+            {"padding_free": False},
+        ),
+        (
+            PaddingFree(),
+            NOTHING,
+            {"training__padding_free": True, "model__attn_implementation": "flash_attention_2"},
+            {"packing": True},
+        ),
         (
             PaddingFree(),
             NOTHING,
@@ -255,7 +267,9 @@ def test_what_is_mended_needs_no_mending_again() -> None:
 
 
 def test_a_value_that_another_action_wrote_is_mended_without_a_word_of_the_user() -> None:
-    original = decided(training__padding_free=True, training__packing=False)
+    original = decided(
+        training__padding_free=True, training__packing=False, model__attn_implementation="flash_attention_2"
+    )
     final, recommendations = RuleEngine([PaddingFree()]).run(original, NOTHING)
     assert (final.get("training.packing"), recommendations[0].overridden) == (True, ())
 

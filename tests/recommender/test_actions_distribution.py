@@ -186,3 +186,12 @@ def test_accelerate_takes_the_file(facts: Facts, tmp_path: Path) -> None:
     config: Any = load_config_from_file(str(file))
     assert config.num_processes == (facts.hardware.world_size if facts.hardware else None)
     assert config.distributed_type.value in ("FSDP", "MULTI_GPU")
+
+
+@pytest.mark.parametrize(
+    "values", [{"quantization__load_in_4bit": False}, {"quantization__load_in_8bit": True, "model__dtype": "bfloat16"}]
+)
+def test_4_bits_are_no_way_out_where_the_user_wants_others(values: dict[str, Any]) -> None:
+    made = Distribution().apply(document(**LORA, **values), on(gpus(2, 48, (8, 0)), SEVENTY_B))
+    assert made is not None and accelerate(made)["distributed_type"] == "FSDP"
+    assert "4 bits" not in made.comment

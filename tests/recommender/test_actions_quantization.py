@@ -24,6 +24,7 @@ from tuning.recommender.action import Level
 from tuning.recommender.actions.quantization import Quantization
 from tuning.recommender.engine import recommend
 from tuning.recommender.facts import Facts
+from tuning.recommender.hardware_facts import HardwareFacts
 
 LORA: dict[str, Any] = {"peft__peft_method": "lora"}
 BF16: dict[str, Any] = {**LORA, "training__bf16": True, "model__dtype": "bfloat16"}
@@ -66,7 +67,7 @@ def test_weights_that_do_not_fit_are_loaded_in_nf4(facts: Facts, ir: IR, dtype: 
     made = Quantization().apply(ir, facts)
     assert written(made) == {"load_in_4bit": True, **DETAILS, "bnb_4bit_compute_dtype": dtype}
     assert made is not None and made.level is Level.SUGGESTION
-    assert made.comment.startswith("1 row of 512 tokens need about")
+    assert made.comment.startswith("1 row of 512 tokens needs about")
 
 
 def test_who_asks_for_4_bits_gets_the_better_format() -> None:
@@ -111,3 +112,21 @@ def test_a_whole_completion_settles_on_quantized_weights_that_fit() -> None:
     assert final.get("quantization.load_in_4bit") is True
     assert final.get("training.max_length") == 512
     assert "BatchSize" not in {found.action for found in made if found.level is Level.USER_INTERVENTION}
+
+
+@pytest.mark.parametrize("hardware", [gpus(1, 16, (8, 0)), gpus(1, 8, (8, 0), num_shards=2)])
+def test_weights_that_fsdp_divides_are_not_written_in_4_bits(hardware: HardwareFacts) -> None:
+    ir = decided(**BF16).merge({"accelerate": {"distributed_type": "FSDP"}}, "command line")
+    made = Quantization().apply(ir, replace(NARROW, hardware=hardware))
+    assert made is not None and (made.patch, made.level) == ({}, Level.USER_INTERVENTION)
+    assert "even divided (FSDP)" in made.comment
+
+
+def test_what_is_divided_over_too_few_gpus_stays_whole_in_the_end() -> None:
+    seventy = model({**LLAMA_8B, "hidden_size": 8192, "num_hidden_layers": 80, "intermediate_size": 28672})
+    final, made = recommend(
+        document(peft__peft_method="lora"), replace(NARROW, model=seventy, hardware=gpus(4, 24, (8, 6)))
+    )
+    assert final.get("accelerate.distributed_type") == "FSDP"
+    assert final.get("quantization.load_in_4bit") is None
+    assert any("such GPUs" in found.comment for found in made if found.action == "Distribution")

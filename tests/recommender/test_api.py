@@ -18,10 +18,14 @@ from fastapi.testclient import TestClient
 from tuning import __version__
 from tuning.config.building import build_config, with_checked_values
 from tuning.config.loading import load_mapping
+from tuning.data.sources import files_of
 from tuning.errors import UserError
+from tuning.recommender import api
 from tuning.recommender.actions import load_actions
+from tuning.recommender.allowed_roots import AllowedRoots
 from tuning.recommender.api import create_app
 from tuning.recommender.api_cache import Cache
+from tuning.recommender.bounded_walk import Walk
 from tuning.recommender.engine import recommend
 
 
@@ -37,7 +41,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, tiny_config_only_model: Path)
 
 @pytest.fixture(scope="module")
 def client(root: Path) -> TestClient:
-    return TestClient(create_app([root]))
+    return TestClient(create_app([root]), base_url="http://localhost")
 
 
 def config(root: Path, **more: Any) -> dict[str, Any]:
@@ -147,7 +151,7 @@ def test_what_was_found_out_is_kept_until_a_file_changes(client: TestClient, tmp
     shutil.copytree(root / "model", tmp_path / "model")
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"text": "One heron."}) + "\n")
-    app = TestClient(create_app([tmp_path]))
+    app = TestClient(create_app([tmp_path]), base_url="http://localhost")
     first = asked(app, config=config(tmp_path))
     rows.write_text((json.dumps({"text": "One heron, and many more than one."}) + "\n") * 40)
     assert asked(app, config=config(tmp_path)) != first
@@ -197,6 +201,39 @@ def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
         create_app([tmp_path / "missing"])
 
 
+def test_only_hosts_that_are_known_are_answered(root: Path) -> None:
+    client = TestClient(create_app([root], hosts=["trainer.example"]))
+    for host in ("localhost:8000", "127.0.0.1", "[::1]:8000", "Trainer.example"):
+        assert client.get("/health", headers={"host": host}).status_code == 200
+    for host in ("evil.example", "localhost.evil", "localhost:8000.evil", "[", ""):
+        assert client.get("/health", headers={"host": host}).status_code == 400
+    assert client.get("/health").json()["detail"][0]["loc"] == ["header", "host"]
+
+
+def test_hosts_are_added_by_the_environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNING_RECOMMENDER_ROOTS", str(root))
+    monkeypatch.setenv("TUNING_RECOMMENDER_HOSTS", "a.example, testserver")
+    assert TestClient(api.app).get("/health").status_code == 200
+
+
+def test_a_file_given_twice_counts_twice(client: TestClient, root: Path) -> None:
+    rows = str(root / "rows.jsonl")
+    answer = asked(client, config={**config(root), "training_data_path": [rows, rows]})
+    ir, _ = recommend(load_mapping({**config(root), "training_data_path": [rows, rows]}).ir)
+    assert answer["config"]["training"] == json.loads(json.dumps(ir.values["training"]))
+
+
+def test_a_pattern_stands_for_the_files_that_the_trainer_reads(tmp_path: Path) -> None:
+    for name in ("a/x.jsonl", "b/c/x.jsonl", "b/.hidden/x.jsonl", ".d/x.jsonl", "x.jsonl", "x.txt", "b/state.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "e").symlink_to(tmp_path / "b")
+    roots = AllowedRoots([tmp_path])
+    for pattern in ("*/x.jsonl", "*/*/x.jsonl", "b/**/*.jsonl", "b/**", "[ax]*", "?/c/x.jsonl", "b/.h*/x*", "*", ""):
+        found = roots.data_files(str(tmp_path / pattern), Walk())
+        assert found == [file.resolve() for file in files_of([str(tmp_path / pattern)]) or []]
+
+
 def test_many_who_ask_the_same_wait_for_one_answer() -> None:
     cache, asked_once, release = Cache[int](8, 8), [], threading.Event()
 
@@ -226,7 +263,7 @@ def test_a_cache_forgets_failures_and_what_was_asked_longest_ago() -> None:
 def test_neither_torch_nor_a_hub_client_is_imported_to_answer(root: Path) -> None:
     code = (
         "import sys, json\nfrom fastapi.testclient import TestClient\nfrom tuning.recommender.api import create_app\n"
-        f"client = TestClient(create_app([{str(root)!r}]))\n"
+        f"client = TestClient(create_app([{str(root)!r}]), base_url='http://localhost')\n"
         f"assert client.post('/recommend', json={{'config': {config(root)!r}}}).status_code == 200\n"
         "print(sorted({'torch', 'transformers', 'trl', 'datasets', 'huggingface_hub'} & set(sys.modules)))"
     )
@@ -243,7 +280,7 @@ def test_two_hundred_requests_at_once_are_answered_as_single_ones_are(root: Path
         async with httpx.AsyncClient(base_url=address, timeout=120, limits=limits) as client:
             return await asyncio.gather(*(client.post("/recommend", json=request) for request in requests))
 
-    single = TestClient(create_app([root]))
+    single = TestClient(create_app([root]), base_url="http://localhost")
     expected = [single.post("/recommend", json=request).content for request in requests[:20]]
     with served([root], tmp_path) as address:
         answers = asyncio.run(at_once(address))
@@ -258,7 +295,7 @@ def test_a_template_that_never_ends_is_ended_and_the_server_goes_on(root: Path, 
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     rows.write_text(json.dumps({"messages": turns}) + "\n")
     loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-    client = TestClient(create_app([root], probe_seconds=3))
+    client = TestClient(create_app([root], probe_seconds=3), base_url="http://localhost")
     response = client.post(
         "/recommend", json={"config": {**config(root), "training_data_path": str(rows), "chat_template": loop}}
     )

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -22,9 +23,15 @@ from schemathesis import GenerationMode
 
 from tuning.config.ir import IR
 from tuning.config.names import field_paths
-from tuning.errors import DataError
+from tuning.data.sources import read_rows
+from tuning.errors import ConfigError, DataError, UserError
+from tuning.recommender.adapters.documents import read_document
+from tuning.recommender.allowed_roots import AllowedRoots
 from tuning.recommender.api import create_app
 from tuning.recommender.api_body import MOST_BYTES
+from tuning.recommender.api_paths import followed
+from tuning.recommender.bounded_walk import Walk
+from tuning.recommender.model_files import MOST_JSON_BYTES
 from tuning.recommender.probe_process import probe_apart
 
 MODEL, ROWS = "{root}/model", "{root}/rows.jsonl"
@@ -61,7 +68,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_config_only_model: Path)
 
 @pytest.fixture(scope="module")
 def client(home: Path) -> TestClient:
-    return TestClient(create_app([home / "root"]))
+    return TestClient(create_app([home / "root"]), base_url="http://localhost")
 
 
 def deep(levels: int) -> str:
@@ -257,6 +264,87 @@ def test_files_lists_nothing_outside(client: TestClient, home: Path, path: str) 
     refused(client.get("/files", params={"path": filled(path, home)}))
 
 
+def test_the_last_of_a_hundred_thousand_keys_that_stands_twice_is_found_at_once(client: TestClient) -> None:
+    body = "{" + "".join(f'"{number:x}":1,' for number in range(100_000)) + '"1869f":1}'
+    begun = time.monotonic()
+    faults = refused(client.post("/recommend", content=body, headers={"content-type": "application/json"}))
+    assert "'1869f' stands twice" in faults[0]["msg"]
+    assert time.monotonic() - begun < 5
+
+
+def test_keys_that_stand_twice_in_a_file_are_found_at_once(tmp_path: Path) -> None:
+    pairs = ",".join(f'"{number % 30_000}":1' for number in range(60_000))
+    (tmp_path / "rows.jsonl").write_text("{" + pairs + "}\n")
+    (tmp_path / "run.json").write_text("{" + pairs + "}")
+    begun = time.monotonic()
+    with pytest.raises(DataError, match="stands more than once"):
+        next(read_rows([str(tmp_path / "rows.jsonl")]))
+    with pytest.raises(UserError, match="stands twice"):
+        read_document(tmp_path / "run.json")
+    assert time.monotonic() - begun < 10
+
+
+@pytest.fixture(scope="module")
+def maze(tmp_path_factory: pytest.TempPathFactory, tiny_config_only_model: Path) -> Path:
+    """Make folders whose links never end, one that holds 6,000 files, and a link to a folder outside."""
+    root = tmp_path_factory.mktemp("maze") / "root"
+    shutil.copytree(tiny_config_only_model, root / "model")
+    for name in ("d", "many", "out"):
+        (root / name).mkdir()
+    for name in ("a", "b"):
+        (root / "d" / name).symlink_to(".")
+    for number in range(6_000):
+        (root / "many" / f"{number}.jsonl").touch()
+    (root.parent / "hidden").mkdir()
+    (root.parent / "hidden" / "salary.jsonl").write_text(ROW)
+    (root / "out" / "other").symlink_to(root.parent / "hidden")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("paths", "told"),
+    [
+        (["d/**/x.jsonl"], "no data file"),
+        (["d/" + "*/" * 900 + "x.jsonl"], "32 parts"),
+        (["many"] * 400, "10,000 files"),
+        (["many", "many/*", "./many"], "10,000 files"),
+        (["out/o*/*"], "other leads out"),
+        (["out/*/salary.jsonl"], "other leads out"),
+        (["out/**/*.jsonl"], "no data file"),
+    ],
+)
+def test_patterns_end_and_tell_nothing_of_what_lies_outside(maze: Path, paths: list[str], told: str) -> None:
+    client = TestClient(create_app([maze]), base_url="http://localhost")
+    document = {"model_name_or_path": str(maze / "model"), "training_data_path": [str(maze / path) for path in paths]}
+    message = refused(client.post("/recommend", json={"config": document}))[0]["msg"].replace(str(paths), "")
+    assert told in message
+    assert "salary" not in message or "salary" in paths[0]
+
+
+def test_a_finished_run_that_is_named_often_is_looked_at_once(maze: Path) -> None:
+    often = IR.of({"recommender": {"history": [str(maze / "many")] * 15_000}}, "request")
+    assert len(followed(often, AllowedRoots([maze])).files) == 6_000
+    twice = IR.of({"recommender": {"history": [str(maze / "many"), str(maze)]}}, "request")
+    with pytest.raises(ConfigError, match="10,000 files"):
+        followed(twice, AllowedRoots([maze]))
+
+
+def test_a_walk_looks_at_so_many_entries_and_ends_in_time(maze: Path) -> None:
+    with pytest.raises(UserError, match="100,000 files and folders"):
+        AllowedRoots([maze]).data_files(str(maze / "d" / "/".join("*" * 20)), Walk(entries=2_000))
+    with pytest.raises(UserError, match="takes longer than"):
+        AllowedRoots([maze]).data_files(str(maze / "many"), Walk(ends=0))
+
+
+def test_a_config_of_any_size_is_not_read(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "llama"}' + " " * MOST_JSON_BYTES)
+    client = TestClient(create_app([tmp_path]), base_url="http://localhost")
+    entries = client.get("/files", params={"path": str(tmp_path)}).json()["entries"]
+    assert [entry["kind"] for entry in entries] == ["folder"]
+
+
 def test_links_that_lead_outside_are_not_even_listed(client: TestClient, home: Path) -> None:
     entries = client.get("/files", params={"path": str(home / "root")}).json()["entries"]
     names = {entry["name"] for entry in entries}
@@ -301,7 +389,7 @@ def test_shell_characters_arrive_as_they_are(client: TestClient, home: Path, nam
 def test_a_folder_with_shell_characters_is_a_folder_like_any_other(home: Path, tiny_config_only_model: Path) -> None:
     folder = home / "root" / "$(reboot); 'a' b"
     shutil.copytree(tiny_config_only_model, folder, dirs_exist_ok=True)
-    answer = TestClient(create_app([home / "root"])).post(
+    answer = TestClient(create_app([home / "root"]), base_url="http://localhost").post(
         "/recommend", json={"config": {"model_name_or_path": str(folder)}}
     )
     assert answer.json()["config"]["model"]["model_name_or_path"] == str(folder)
@@ -387,7 +475,8 @@ def test_a_client_that_never_finishes_its_body_is_let_go(home: Path, tmp_path: P
     ):
         line.settimeout(30)
         line.sendall(
-            b"POST /recommend HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"
+            b"POST /recommend HTTP/1.1\r\nhost: localhost\r\n"
+            b"content-type: application/json\r\ncontent-length: 100\r\n\r\n{"
         )
         assert line.recv(100).startswith(b"HTTP/1.1 408")
 
@@ -410,7 +499,7 @@ ANY = st.recursive(
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_no_request_that_the_description_allows_or_forbids_breaks_the_server(home: Path, mode: GenerationMode) -> None:
-    schema = schemathesis.openapi.from_asgi("/openapi.json", create_app([home / "root"]))
+    schema = schemathesis.openapi.from_asgi("/openapi.json", create_app([home / "root"], hosts=["testserver"]))
     paths: list[str] = []
     for found in schema.get_all_operations():
         operation: Any = cast(Any, found).ok()

@@ -154,6 +154,12 @@ def test_two_rules_of_one_name_are_refused(tmp_path: Path) -> None:
         ("return 1 / 0", "line 8.* failed: ZeroDivisionError: division by zero"),
         ("return 7", "failed: TypeError: expected a Recommendation or None, got int"),
         ('return suggest({"training.seed": {1}}, "A set.", Kind.MODEL_QUALITY, "")', "failed: TypeError: .*not JSON"),
+        (
+            'return suggest({"training.learning_rate": "abc"}, "", Kind.MODEL_QUALITY, "")',
+            "training.learning_rate: got 'abc'; expected a number",
+        ),
+        ('return suggest({"bogus.x": 1}, "", Kind.MODEL_QUALITY, "")', "bogus.x: there is no such field"),
+        ('return suggest({"training.bogus": 1}, "", Kind.MODEL_QUALITY, "")', "training.bogus: there is no such field"),
         ('return suggest({"a.b": float("nan")}, "NaN.", Kind.MODEL_QUALITY, "")', "failed: ValueError: .*JSON"),
     ],
 )

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +13,7 @@ import pytest
 import yaml
 
 from tuning.recommender.cli import main
-from tuning.recommender.four_files import LAUNCH_FILE, read_four
+from tuning.recommender.four_files import FMS_LAUNCH_FILE, LAUNCH_FILE, read_four
 
 NAMES = ("tuning_config.yaml", "tuning_data_config.yaml", "accelerate_config.yaml", "compute_config.yaml")
 
@@ -34,18 +38,54 @@ def test_four_files_are_completed_and_written_again(
 ) -> None:
     folder = tmp_path / "out"
     assert main([*words(files), "--output-dir", str(folder)]) == 0
-    assert {file.name for file in folder.iterdir()} == {*NAMES, LAUNCH_FILE, "recommendations.json"}
+    others = {LAUNCH_FILE, FMS_LAUNCH_FILE, "config.json", "recommendations.json"}
+    assert {file.name for file in folder.iterdir()} == {*NAMES, *others}
     tuning = yaml.safe_load((folder / "tuning_config.yaml").read_text())
     assert (tuning["max_seq_length"], tuning["peft_method"]) == (128, "lora")
     assert tuning["learning_rate"] > 0 and tuning["r"] > 0
     assert "not read: fast_moe" in capsys.readouterr().err
 
 
-def test_the_launch_command_keeps_hostile_text_in_one_word(files: dict[str, str], tmp_path: Path) -> None:
+def test_the_launch_command_of_fms_hf_tuning_keeps_hostile_text_in_one_word(
+    files: dict[str, str], tmp_path: Path
+) -> None:
     main([*words(files), "--output-dir", str(tmp_path / "out")])
-    command = shlex.split((tmp_path / "out" / LAUNCH_FILE).read_text().splitlines()[-1])
-    assert command[:2] == ["accelerate", "launch"]
+    command = shlex.split((tmp_path / "out" / FMS_LAUNCH_FILE).read_text().splitlines()[-1])
+    assert command[:5] == ["exec", "accelerate", "launch", "--config_file", "$here/accelerate_config.yaml"]
     assert command[command.index("--output_dir") + 1] == "it's; out"
+
+
+def test_our_launch_command_starts_our_document_with_the_processes_that_it_asks_for(
+    files: dict[str, str], tmp_path: Path
+) -> None:
+    main([*words(files), "--output-dir", str(tmp_path / "out")])
+    line = (tmp_path / "out" / LAUNCH_FILE).read_text().splitlines()[-1]
+    launcher = 'accelerate launch --config_file "$here/accelerate_config.yaml"'
+    assert line == f'exec {launcher} -m tuning.sft_trainer "$here/config.json" "$@"'
+    main([*words({"--tuning-config": files["--tuning-config"]}), "--output-dir", str(tmp_path / "one")])
+    line = (tmp_path / "one" / LAUNCH_FILE).read_text().splitlines()[-1]
+    assert line == 'exec python -m tuning.sft_trainer "$here/config.json" "$@"'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_launch_script_trains_from_the_folder_in_which_the_files_were_made(
+    processes: int, project_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(project_root / "examples" / "quickstart", tmp_path / "here" / "start")
+    monkeypatch.chdir(tmp_path / "here")
+    tuning = {"model_name_or_path": "start/model", "training_data_path": "start/train.jsonl", "output_dir": "run"}
+    tuning |= {"train_from_scratch": True, "use_cpu": True, "max_steps": 2}
+    Path("tuning.yaml").write_text(yaml.safe_dump(tuning))
+    given = ["--tuning-config", "tuning.yaml", f"num_processes={processes}", "num_gpus_per_node=0"]
+    assert main([*given, "--output-dir", "made here"]) == 0
+    environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    environ |= {"PYTHONPATH": str(project_root)}
+    command = ["sh", "made here/launch.sh", "trackers=none"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert f"world size {processes}, device cpu" in done.stderr
+    assert Path("run/checkpoint-2").is_dir() and Path("run/model").is_dir()
 
 
 def test_what_was_written_is_read_again_as_the_same_run(files: dict[str, str], tmp_path: Path) -> None:

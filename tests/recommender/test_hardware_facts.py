@@ -129,6 +129,27 @@ def test_memory_of_the_machine_is_as_given() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "is_known"),
+    [({"num_gpus_per_node": 2}, True), ({"num_gpus_per_node": 8}, False), ({}, True)],
+)
+def test_memory_of_a_machine_that_is_not_this_one_is_not_known(
+    given: dict[str, Any], is_known: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware_facts, "_torch_can_use", lambda backends: "cuda" in backends)
+    facts = probe_hardware(IR.of({"compute": given}, "command line"), nvidia_smi(tmp_path, TWO_GPUS))
+    assert (facts.ram_bytes is not None) is is_known
+
+
+def test_gpus_that_are_not_here_have_the_memory_beside_them_that_is_given() -> None:
+    given = {"num_gpus_per_node": 8, "gpu_memory_gib": 80}
+    rams = [
+        probe_hardware(IR.of({"compute": {**given, **ram}}, "command line"), {"PATH": ""}).ram_bytes
+        for ram in ({}, {"ram_gib": 64})
+    ]
+    assert rams == [None, 64 * GIB]
+
+
+@pytest.mark.parametrize(
     ("given", "environ", "sizes"),
     [
         ({"num_gpus_per_node": 8}, {}, (8, 8, 1)),

@@ -4,13 +4,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from made_up_facts import GIB, LLAMA_8B, NOTHING, TINY_LLAMA, decided, document, gpus, model
+from made_up_facts import CPU, GIB, LLAMA_8B, NOTHING, ONE_GPU, TINY_LLAMA, data, decided, document, gpus, model
 
+from tuning.config.ir import IR
 from tuning.recommender.facts import Facts
 from tuning.recommender.memory import MemoryParts, Step, estimate_memory, lora_parameters, memory_parts
-from tuning.recommender.memory_plan import decided_step, fits, most_rows, planned_step
+from tuning.recommender.memory_plan import decided_step, fits, gib, least_step, most_rows, needing, planned_step
 from tuning.recommender.shape import Shape, read_shape
 
+MIXTRAL = {**LLAMA_8B, "model_type": "mixtral", "vocab_size": 32000, "num_local_experts": 8}
 STEP = Step(rows=1, length=4096, dtype_bytes=2)
 QWEN3 = {**LLAMA_8B, "model_type": "qwen3", "hidden_size": 2560, "head_dim": 128, "tie_word_embeddings": True}
 GPT2 = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 4096, "vocab_size": 50257}
@@ -153,3 +155,90 @@ def test_a_finished_document_tells_the_accumulation_that_a_rule_chose() -> None:
 def test_flash_attention_needs_no_mask_for_padding() -> None:
     assert planned_step(document(), NOTHING).padding
     assert not planned_step(document(model__attn_implementation="flash_attention_2"), NOTHING).padding
+
+
+def test_experts_that_are_fused_stay_whole_in_4_bits() -> None:
+    half, nf4 = (parts(MIXTRAL, r=16, autocast=True, load_in_4bit=on).weights for on in (False, True))
+    attention = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024)
+    adapters = 2 * lora_parameters(shape_of(MIXTRAL), 16)
+    assert half - nf4 == pytest.approx((2 - 0.516) * attention + adapters, rel=1e-3)
+    facts = Facts(model(MIXTRAL), None, gpus(1, 48, (8, 0)))
+    assert fits(replace(STEP, length=512, r=16, load_in_4bit=True, gradient_checkpointing=True), facts) is False
+
+
+def test_int8_takes_a_byte_for_each_weight_of_a_block_and_a_scale_for_each_row() -> None:
+    half, int8 = (parts(LLAMA_8B, r=16, autocast=True, load_in_8bit=on) for on in (False, True))
+    blocks = (model(LLAMA_8B).num_parameters or 0) - 2 * 128256 * 4096
+    scales = 4 * 32 * (4096 + 2 * 1024 + 4096 + 2 * 14336 + 4096)
+    adapters = 2 * lora_parameters(shape_of(LLAMA_8B), 16)
+    assert half.weights - int8.weights == pytest.approx(blocks - scales + adapters, rel=1e-4)
+    assert parts(LLAMA_8B, r=16, autocast=True, load_in_4bit=True).weights < int8.weights
+
+
+@pytest.mark.parametrize(("asked", "bits"), [("load_in_4bit", (True, False)), ("load_in_8bit", (False, True))])
+def test_quantized_weights_are_planned_as_they_are_asked_for(asked: str, bits: tuple[bool, bool]) -> None:
+    ir = document(peft__peft_method="lora").merge({"quantization": {asked: True}}, "command line")
+    for step in (planned_step(ir, NOTHING), least_step(ir, NOTHING)):
+        assert (step.load_in_4bit, step.load_in_8bit) == bits
+
+
+@pytest.mark.parametrize(
+    ("quantization", "hardware", "bits"),
+    [
+        ({"quant_method": "mxfp4"}, gpus(1, 80, (9, 0)), (False, False)),
+        ({"quant_method": "fp8"}, gpus(1, 80, (9, 0)), (False, True)),
+        ({"quant_method": "fp8"}, ONE_GPU, (False, False)),
+        ({"quant_method": "fp8"}, CPU, (False, False)),
+        ({"quant_method": "gptq", "bits": 4}, ONE_GPU, (True, False)),
+    ],
+)
+def test_a_quantized_checkpoint_counts_as_it_is_trained_and_never_as_float32(
+    quantization: dict[str, Any], hardware: Any, bits: tuple[bool, bool]
+) -> None:
+    facts = Facts(model({**LLAMA_8B, "quantization_config": quantization}), None, hardware)
+    for step in (planned_step(decided(peft__peft_method="lora"), facts), least_step(IR(), facts)):
+        assert step.dtype_bytes == 2
+    step = planned_step(decided(peft__peft_method="lora"), facts)
+    assert (step.load_in_4bit, step.load_in_8bit) == bits
+
+
+@pytest.mark.parametrize(
+    ("chosen", "saved", "size"),
+    [(None, "bfloat16", 2), ("auto", "float16", 2), ("float32", "bfloat16", 4), (None, "float32", 4), (None, None, 4)],
+)
+def test_weights_of_no_chosen_type_have_that_of_the_checkpoint(
+    chosen: str | None, saved: str | None, size: int
+) -> None:
+    ir = IR() if chosen is None else document(model__dtype=chosen)
+    assert planned_step(ir, Facts(model({**LLAMA_8B, "dtype": saved}))).dtype_bytes == size
+
+
+def test_the_least_step_is_what_the_user_wants_whatever_rules_made_of_it() -> None:
+    facts = Facts(model(LLAMA_8B), data(100, tokens=500), ONE_GPU)
+    rules: dict[str, Any] = {"peft__peft_method": "lora", "training__bf16": True, "quantization__load_in_4bit": True}
+    step = least_step(decided(**rules, training__per_device_train_batch_size=8, training__optim="adamw_torch"), facts)
+    assert (step.rows, step.length, step.dtype_bytes, step.load_in_4bit) == (1, 512, 2, False)
+    assert (step.gradient_checkpointing, step.optim) == (True, "adamw_torch_fused")
+    theirs = document(peft__peft_method="lora", training__bf16=True, model__dtype="float32", training__max_length=64)
+    assert (least_step(theirs, facts).dtype_bytes, least_step(theirs, facts).length) == (4, 64)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (1, "1 MiB"),
+        (5 << 20, "5 MiB"),
+        (GIB * 3 // 2, "1.5 GiB"),
+        (1450 * GIB, "1,450 GiB"),
+        (GIB * 9996 // 10, "1,000 GiB"),
+    ],
+)
+def test_sizes_are_written_without_exponents(size: int, text: str) -> None:
+    assert gib(size) == text
+
+
+def test_one_row_needs_and_two_need() -> None:
+    assert [needing(Step(rows, 2048)) for rows in (1, 2)] == [
+        "1 row of 2,048 tokens needs",
+        "2 rows of 2,048 tokens need",
+    ]

@@ -143,3 +143,19 @@ def test_the_formula_counts_what_transformers_builds(config: dict[str, Any]) -> 
     with torch.device("meta"):
         built = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
     assert built.num_parameters() == model(config).num_parameters
+
+
+@pytest.mark.parametrize(
+    ("quantization", "bits"),
+    [
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, 8),
+        ({"quant_method": "gptq", "bits": 3}, 3),
+        ({"quant_method": "fp8", "weight_block_size": [128, 128]}, 8),
+        ({"quant_method": "mxfp4"}, 4),
+        ({"quant_method": "new"}, None),
+    ],
+)
+def test_the_bits_of_a_quantized_weight_are_given_or_follow_from_the_method(
+    quantization: dict[str, Any], bits: int | None
+) -> None:
+    assert model({**TINY_LLAMA, "quantization_config": quantization}).quantization_bits == bits

@@ -11,13 +11,14 @@ import pytest
 from made_up_facts import CPU, EIGHT_GPUS, LLAMA_8B, NOTHING, ONE_GPU, SMALL, data, decided, gpus, model
 
 from tuning.config.ir import IR
+from tuning.recommender.action import Kind, Level, suggest
 from tuning.recommender.completion import Completed
 from tuning.recommender.data_facts import DataFacts
 from tuning.recommender.facts import Facts
 from tuning.recommender.hardware_facts import Gpu, HardwareFacts
 from tuning.recommender.memory import MemoryParts, Step, memory_parts
-from tuning.recommender.memory_plan import budget_bytes
-from tuning.recommender.plan import Plan, devices_needed, make_plan, rows_of
+from tuning.recommender.memory_plan import budget_bytes, devices_needed
+from tuning.recommender.plan import Plan, make_plan, rows_of
 from tuning.recommender.plan_cli import main
 from tuning.recommender.plan_report import bar, machine_text, plan_report, verdict
 from tuning.recommender.token_lengths import RowLength
@@ -98,7 +99,7 @@ def test_the_least_number_of_devices_that_hold_a_step_is_found() -> None:
     facts = Facts(model(LLAMA_8B), None, gpus(1, 24, (8, 6)))
     step, budget = Step(rows=1, length=512, dtype_bytes=2, gradient_checkpointing=True), budget_bytes(facts.hardware)
     assert facts.model is not None and budget is not None
-    count = devices_needed(facts, step, budget)
+    count = devices_needed(step, facts, 1)
     assert count is not None and count > 1
     for number, holds in ((count, True), (count - 1, False)):
         parts = memory_parts(facts.model, replace(step, num_shards=number, num_replicas=number))
@@ -109,13 +110,35 @@ def test_activations_that_no_number_of_devices_divides_need_another_plan() -> No
     facts = Facts(model(LLAMA_8B), None, gpus(1, 24, (8, 6)))
     plan = make_plan(of(batch(1024, length=8192, model__dtype="bfloat16"), facts))
     assert (plan.fits, plan.num_devices_needed) == (False, None)
-    assert verdict(plan, facts).startswith("It does not fit, on no number of devices")
+    assert verdict(plan, facts, IR()).startswith("It does not fit, on no number of devices")
 
 
 def test_the_verdict_names_the_number_of_gpus() -> None:
     facts = Facts(model(LLAMA_8B), None, gpus(1, 24, (8, 6)))
     plan = make_plan(of(batch(1, length=512, model__dtype="bfloat16"), facts))
-    assert f"it needs {plan.num_devices_needed} GPUs of this kind" in verdict(plan, facts)
+    assert f"it needs {plan.num_devices_needed} GPUs of this kind" in verdict(plan, facts, IR())
+
+
+def test_the_verdict_on_a_cpu_names_the_memory_and_no_way_over_several_devices() -> None:
+    facts = Facts(model(LLAMA_8B), None, CPU)
+    told = verdict(make_plan(of(batch(1, length=512), facts)), facts, decided(peft__peft_method="none"))
+    assert told.startswith("It does not fit: take LoRA, a smaller model or a machine with ")
+    assert "GiB of memory" in told and "FSDP" not in told
+
+
+def test_the_verdict_offers_lora_where_that_fits_and_no_method_is_chosen() -> None:
+    facts = Facts(model(LLAMA_8B), None, gpus(1, 48, (8, 6)))
+    ir = batch(1, length=512, model__dtype="bfloat16")
+    plan = make_plan(of(ir, facts))
+    assert "With peft_method=lora one row of 512 tokens needs about 1" in verdict(plan, facts, ir)
+    chosen = IR.of({"peft": {"peft_method": "none"}}, "command line")
+    assert "With peft_method=lora" not in verdict(plan, facts, chosen)
+
+
+def test_a_plan_shows_what_only_the_user_can_put_right() -> None:
+    made = suggest({}, "Mend the rows.", Kind.MODEL_QUALITY, "a test", Level.USER_INTERVENTION)
+    found = replace(of(IR(), NOTHING), recommendations=(replace(made, action="Rows"),))
+    assert "Only you can put right:\n  Mend the rows. (Rows)" in plan_report(found, make_plan(found))
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ SMALL_STEPS: list[dict[str, Any]] = [
     {"dtype_bytes": 4, "autocast": True, "gradient_checkpointing": True},
     {"r": 8, "length": 1024},
     {"r": 8, "autocast": True, "load_in_4bit": True, "gradient_checkpointing": True, "length": 1024},
+    {"r": 8, "autocast": True, "load_in_8bit": True, "gradient_checkpointing": True, "length": 1024},
     {"num_shards": 4, "num_replicas": 4},
     {"r": 8, "rows": 4, "length": 512, "padding": True},
 ]

@@ -9,6 +9,7 @@ from made_up_facts import SMALL, document
 
 from tuning.config.ir import leaves
 from tuning.errors import UserError
+from tuning.recommender.action import Kind, Level, suggest
 from tuning.recommender.completion import Completed, completed
 from tuning.recommender.views import as_format, check_format, diff, diff_text, explain, explanations, report
 
@@ -67,3 +68,16 @@ def test_an_unknown_format_is_refused() -> None:
 
 def test_nothing_to_fill_in_is_said(found: Completed) -> None:
     assert report(found.ir, []) == "Nothing to fill in."
+
+
+def test_the_table_has_each_comment_once_and_each_value_on_a_line(found: Completed) -> None:
+    values = {"training.seed": 1, "training.bf16": False}
+    table = report(found.ir, [suggest(values, "Both for one reason.", Kind.MODEL_QUALITY, "a test")])
+    assert table.count("Both for one reason.") == 1
+    assert "training.seed = 1" in table and "training.bf16 = false" in table
+
+
+@pytest.mark.parametrize("values", [{}, {"training.seed": 1}])
+def test_the_table_marks_what_only_the_user_can_put_right(found: Completed, values: dict[str, int]) -> None:
+    made = suggest(values, "Mend the rows.", Kind.MODEL_QUALITY, "a test", Level.USER_INTERVENTION)
+    assert report(found.ir, [made]).count("Only you can put this right: Mend the rows.") == 1

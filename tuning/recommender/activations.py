@@ -70,7 +70,7 @@ def _has_layer_norm(shape: Shape) -> bool:
 
 def _copies_inputs(step: Step) -> bool:
     """Tell whether each adapter casts its input for itself: it is in float32, and what comes in is not, or autocast."""
-    return compute_bytes(step) == 2 and not step.load_in_4bit
+    return compute_bytes(step) == 2 and not step.is_quantized
 
 
 def _norms(shape: Shape, step: Step) -> int:

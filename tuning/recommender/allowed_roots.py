@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import glob
-import itertools
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuning.data.sources import files_of
+from tuning.data.sources import files_of, holds_rows
 from tuning.errors import DataError, UserError
+from tuning.recommender.bounded_walk import Walk, split_pattern
 from tuning.recommender.model_files import load_json
 
-MOST_FILES = 10_000
-"""Files that one path may stand for."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*(/[A-Za-z0-9][\w.\-]*)?")
 _WEIGHTS_INDEX = "model.safetensors.index.json"
 
@@ -83,28 +81,37 @@ class AllowedRoots:
             return None
         raise UserError("there is no such folder")
 
-    def data_files(self, path: str) -> list[Path] | None:
+    def data_files(self, path: str, walk: Walk) -> list[Path] | None:
         """List the data files that a path stands for; None for what can only be a Hub id.
 
         Raises:
             UserError: it leads outside, there is nothing to read, or too much.
         """
-        pattern = glob.has_magic(path) and not os.path.lexists(os.path.expanduser(path))
-        if pattern:
-            self.resolve(_fixed_part(path))
-        else:
-            try:
-                self.resolve(path)
-            except OutsideError:
-                if _HUB_ID.fullmatch(path) and "." not in path:
-                    return None
-                raise
-        _refuse_too_many(path, pattern)
+        walk.count_entry()
+        if glob.has_magic(path) and not os.path.lexists(os.path.expanduser(path)):
+            folder, parts = split_pattern(path)
+            return self._rows(walk.matches(self.resolve(folder), parts, self.resolve_entry), walk)
+        try:
+            resolved = self.resolve(path)
+        except OutsideError:
+            if _HUB_ID.fullmatch(path) and "." not in path:
+                return None
+            raise
+        if _is(resolved, stat.S_ISDIR):
+            return self._rows((Path(entry.path) for entry in walk.below(resolved)), walk)
         try:
             files = files_of([path])
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror or error}") from error
-        return None if files is None else [self.regular(file) for file in files]
+        return None if files is None else self._rows(files, walk)
+
+    def _rows(self, found: Iterable[Path], walk: Walk) -> list[Path]:
+        """Keep what holds rows, in the order in which a trainer reads it."""
+        files: list[Path] = []
+        for file in filter(holds_rows, found):
+            walk.count_files()
+            files.append(file)
+        return [self.regular(file) for file in sorted(files)]
 
     def regular(self, file: Path) -> Path:
         """Say where a file leads.
@@ -120,33 +127,35 @@ class AllowedRoots:
             raise UserError(f"{file.name} is no regular file")
         return resolved
 
-    def files_of_model(self, folder: Path) -> list[Path]:
+    def files_of_model(self, folder: Path, walk: Walk) -> list[Path]:
         """List the files of a model's folder and of the folders in it.
 
         Raises:
             UserError: one of them leads outside, or there are too many.
         """
         found: list[Path] = []
-        for entry in _entries(folder):
+        for entry in _entries(folder, walk):
             if _is(self.resolve_entry(entry), stat.S_ISDIR):
-                found += [self.resolve_entry(inner) for inner in _entries(entry)]
+                found += [self.resolve_entry(inner) for inner in _entries(entry, walk)]
             else:
                 found.append(self.regular(entry))
-        return [file for file in found if _is(file, stat.S_ISREG)]
+        files = [file for file in found if _is(file, stat.S_ISREG)]
+        walk.count_files(len(files))
+        return files
 
-    def files_below(self, folder: Path) -> list[Path]:
+    def files_below(self, folder: Path, walk: Walk) -> list[Path]:
         """List the files of a folder and of all folders below it; links to folders are not followed.
 
         Raises:
             UserError: it is no folder, one of its files leads outside, or there are too many.
         """
-        found: list[Path] = []
-        for inner, _, names in os.walk(folder):
-            found += [Path(inner, name) for name in sorted(names)]
-            if len(found) > MOST_FILES:
-                raise UserError(f"holds more than {MOST_FILES:,} files")
         if not _is(folder, stat.S_ISDIR):
             raise UserError("there is no such folder")
+        found: list[Path] = []
+        for entry in walk.below(folder):
+            if not _is(Path(entry.path), stat.S_ISDIR):
+                walk.count_files()
+                found.append(Path(entry.path))
         return [self.regular(file) for file in found]
 
     def resolve_entry(self, entry: Path) -> Path:
@@ -197,35 +206,8 @@ def _is(path: Path, kind: Callable[[int], bool]) -> bool:
         return False
 
 
-def _entries(folder: Path) -> Sequence[Path]:
+def _entries(folder: Path, walk: Walk) -> list[Path]:
     try:
-        found = list(itertools.islice(folder.iterdir(), MOST_FILES + 1))
+        return [folder / entry.name for entry in walk.entries_of(folder)]
     except OSError as error:
         raise UserError(f"{folder.name} cannot be read: {error.strerror or error}") from error
-    if len(found) > MOST_FILES:
-        raise UserError(f"holds more than {MOST_FILES:,} files")
-    return sorted(found)
-
-
-def _fixed_part(pattern: str) -> str:
-    """Return the part of a pattern before its first star; what follows may only lead down.
-
-    Raises:
-        UserError: the pattern goes up again, or has more than one `**`, which would take for ever.
-    """
-    parts = Path(pattern).parts
-    first = next(index for index, part in enumerate(parts) if glob.has_magic(part))
-    if ".." in parts[first:] or parts.count("**") > 1:
-        raise UserError("expected a pattern without .. after a star, and with one ** at most")
-    return os.path.join(*parts[:first]) if first else "."
-
-
-def _refuse_too_many(path: str, pattern: bool) -> None:
-    here = Path(path).expanduser()
-    try:
-        found = glob.iglob(str(here), recursive=True) if pattern else here.rglob("*") if here.is_dir() else iter(())
-        count = sum(1 for _ in itertools.islice(found, MOST_FILES + 1))
-    except (OSError, ValueError, NotImplementedError, re.error) as error:
-        raise UserError("is no path of this machine") from error
-    if count > MOST_FILES:
-        raise UserError(f"stands for more than {MOST_FILES:,} files; name fewer")

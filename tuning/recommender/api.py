@@ -1,7 +1,8 @@
 """The recommender over HTTP: `uvicorn tuning.recommender.api:app`. It reads within allowed folders and writes nothing.
 
 The folders come from the environment variable TUNING_RECOMMENDER_ROOTS, separated as in PATH; without it, the current
-folder. `create_app` makes the same application from a program.
+folder. TUNING_RECOMMENDER_HOSTS lists names, separated by commas, that the server is asked by besides localhost.
+`create_app` makes the same application from a program.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tuning.recommender.allowed_roots import AllowedRoots
 from tuning.recommender.api_answer import MOST_THREADS, Desk, dumped
 from tuning.recommender.api_body import JsonBodies, Location
 from tuning.recommender.api_documents import RefusedDocument
+from tuning.recommender.api_hosts import HOSTS_VARIABLE, KnownHosts
 from tuning.recommender.api_listing import listing
 from tuning.recommender.api_models import Health, Listing, RecommendAnswer, RecommendRequest, Refused, Rule
 from tuning.recommender.api_pages import OwnPagesOnly, PageFile, load_pages
@@ -43,10 +45,12 @@ def create_app(
     actions: Sequence[Action] | None = None,
     probe_seconds: float = PROBE_SECONDS,
     answer_seconds: float = ANSWER_SECONDS,
+    hosts: Iterable[str] = (),
 ) -> FastAPI:
     """Make the application; two of them share nothing.
 
     `roots` are the folders that requests may name files in. `actions` are the rules; None: every registered one.
+    `hosts` are names, as in the header Host and without a port, that are answered to besides localhost.
 
     Raises:
         MissingExtraError: FastAPI is not installed.
@@ -62,6 +66,7 @@ def create_app(
     app = FastAPI(title="tuning recommender", version=__version__, docs_url=None, redoc_url=None)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_middleware(JsonBodies)
+    app.add_middleware(KnownHosts, hosts=tuple(hosts))
     app.add_middleware(OwnPagesOnly)
     _add_routes(app, Service(desk, answer_seconds))
     return app
@@ -114,10 +119,11 @@ class Service:
 
 
 _REFUSALS = {
+    400: "The request is for another host",
     408: "The body came too slowly",
     413: "The body is too large",
     415: "The body is not JSON",
-    422: "Everything that is wrong with the request, each with its place",
+    422: "What is wrong with the request, each problem with its place",
     503: "There was no answer in time",
 }
 
@@ -126,13 +132,14 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     refusals: dict[int | str, Any] = {
         status: {"model": Refused, "description": text} for status, text in _REFUSALS.items()
     }
-    reading: dict[int | str, Any] = {status: refusals[status] for status in (422, 503)}
+    reading: dict[int | str, Any] = {status: refusals[status] for status in (400, 422, 503)}
+    other: dict[int | str, Any] = {400: refusals[400]}
     for method, path, route, model, others in (
         ("POST", "/recommend", service.recommend, RecommendAnswer, refusals),
         ("GET", "/files", service.files, Listing, reading),
-        ("GET", "/rules", service.rules, list[Rule], {}),
-        ("GET", "/schema", service.schema, dict[str, Any], {}),
-        ("GET", "/health", service.health, Health, {}),
+        ("GET", "/rules", service.rules, list[Rule], other),
+        ("GET", "/schema", service.schema, dict[str, Any], other),
+        ("GET", "/health", service.health, Health, other),
     ):
         app.add_api_route(path, route, methods=[method], response_model=model, responses=others)
     for path, file in load_pages().items():
@@ -177,4 +184,6 @@ def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     roots = os.environ.get(ROOTS_VARIABLE, "")
-    return create_app([root for root in roots.split(os.pathsep) if root] or [Path.cwd()])
+    hosts = os.environ.get(HOSTS_VARIABLE, "").split(",")
+    folders = [root for root in roots.split(os.pathsep) if root] or [Path.cwd()]
+    return create_app(folders, hosts=[host for host in hosts if host.strip()])

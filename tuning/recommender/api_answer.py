@@ -48,7 +48,7 @@ class Desk:
         """Complete a request's document, as JSON; the same request and the same files give the same bytes.
 
         Raises:
-            RefusedDocument: everything that is wrong with it, each with its place.
+            RefusedDocument: it is wrong; holds every problem that the step which found it finds, each with its place.
         """
         given = read_documents(request)
         try:

@@ -57,7 +57,7 @@ class JsonBodies:
         try:
             body = await self._checked_body(dict(scope["headers"]), receive)
         except Refusal as refusal:
-            await _answer(refusal, send)
+            await send_refusal(refusal, send)
             return
         await self.app(scope, _once(body, receive), send)
 
@@ -99,11 +99,12 @@ def check_json(body: bytes) -> None:
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        if len(set(names)) < len(names):
-            repeated = next(name for name in names if names.count(name) > 1)
-            raise Refusal(422, f"the key {repeated[:LONGEST_KEY]!a} stands twice in one object; keep one")
-        return dict(pairs)
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in found:
+                raise Refusal(422, f"the key {name[:LONGEST_KEY]!a} stands twice in one object; keep one")
+            found[name] = value
+        return found
 
     try:
         document = json.loads(body.decode("utf-8"), object_pairs_hook=unique)
@@ -181,7 +182,8 @@ def _once(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-async def _answer(refusal: Refusal, send: Send) -> None:
+async def send_refusal(refusal: Refusal, send: Send) -> None:
+    """Send the answer to a request that goes no further."""
     body = refusal.body()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from tuning.data.sources import files_of
 from tuning.errors import UserError
 from tuning.recommender.allowed_roots import AllowedRoots
+from tuning.recommender.bounded_walk import MOST_SECONDS
 from tuning.recommender.model_files import load_json
 
 MOST_ENTRIES = 1_000
@@ -31,11 +33,13 @@ def listing(roots: AllowedRoots, path: str) -> dict[str, Any]:
         children = sorted(itertools.islice(folder.iterdir(), MOST_ENTRIES + 1), key=_folders_first)
     except OSError as error:
         raise UserError("is no folder that can be read") from error
+    ends = time.monotonic() + MOST_SECONDS
+    in_time = list(itertools.takewhile(lambda _: time.monotonic() < ends, _entries(roots, children[:MOST_ENTRIES])))
     return {
         "path": written(folder),
         "parent": "" if folder in roots.folders else written(folder.parent),
-        "entries": list(_entries(roots, children[:MOST_ENTRIES])),
-        "truncated": len(children) > MOST_ENTRIES,
+        "entries": in_time,
+        "truncated": len(children) > MOST_ENTRIES or time.monotonic() >= ends,
     }
 
 

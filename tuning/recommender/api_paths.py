@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any
 from tuning.config.ir import IR, leaves, merge_patch, nested
 from tuning.errors import ConfigError, Problem, UserError
 from tuning.recommender.allowed_roots import AllowedRoots, states
+from tuning.recommender.bounded_walk import Walk
 
 _FACT_SECTIONS = frozenset({"model", "data", "compute", "accelerate"})
 _FACT_FIELDS = (
@@ -37,6 +39,7 @@ class Reading:
     models: list[Path] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    walk: Walk = field(default_factory=Walk)
 
     def key(self) -> tuple[Any, ...]:
         """Return what facts stand and fall with: the document, and each file as it is now."""
@@ -97,8 +100,9 @@ def _follow_model(reading: Reading, roots: AllowedRoots, path: str, name: str) -
     if folder is None:
         reading.notices.append(f"{path}: {name} {_NOT_LOOKED_UP}")
         return _NOWHERE
-    reading.files += roots.files_of_model(folder)
-    reading.models.append(folder)
+    if folder not in reading.models:
+        reading.files += roots.files_of_model(folder, reading.walk)
+        reading.models.append(folder)
     return str(folder)
 
 
@@ -109,21 +113,26 @@ def _follow_file(reading: Reading, roots: AllowedRoots, name: str) -> str:
 
 
 def _follow_data(reading: Reading, roots: AllowedRoots, path: str, names: list[str]) -> list[str] | None:
-    found = [roots.data_files(name) for name in names]
-    if any(files is None for files in found):
-        reading.notices.append(f"{path}: {', '.join(names)} {_NOT_LOOKED_UP}")
+    found = {name: roots.data_files(name, reading.walk) for name in dict.fromkeys(names)}
+    if any(files is None for files in found.values()):
+        reading.notices.append(f"{path}: {', '.join(found)} {_NOT_LOOKED_UP}")
         return None
-    files = [file for some in found for file in some or ()]
+    for name, times in Counter(names).items():
+        reading.walk.count_files((times - 1) * len(found[name] or ()))
+    files = [file for name in names for file in found[name] or ()]
     if not files:
         raise UserError("there is no data file")
-    reading.files += files
+    reading.files += dict.fromkeys(files)
     return [str(file) for file in files]
 
 
 def _follow_history(reading: Reading, roots: AllowedRoots, names: list[str]) -> list[str]:
-    folders = [roots.resolve(name) for name in names]
+    folders: dict[Path, None] = {}
+    for name in dict.fromkeys(names):
+        reading.walk.count_entry()
+        folders[roots.resolve(name)] = None
     for folder in folders:
-        reading.files += roots.files_below(folder)
+        reading.files += roots.files_below(folder, reading.walk)
     return [str(folder) for folder in folders]
 
 

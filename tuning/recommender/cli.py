@@ -48,7 +48,7 @@ The second form reads the four files of fms-hf-tuning, each YAML or JSON. `tune 
   --what-if …       what changes on another machine: fields of compute, as in gpus=8 gpu_memory_gib=80
   --format FORM     table (for people), json or yaml
   --output-dir DIR  write config.json, which the trainer takes, and recommendations.json to this folder; of four files
-                    write four files, and launch.sh, instead of config.json
+                    also those four, and launch.sh
   --rules-dir DIR   add the rules of this folder's Python files, named Custom_…; they run as code
 
 Exit codes: 0; 1 for something in the input that you can mend; 203 for a fault of ours.

@@ -11,13 +11,15 @@ import importlib.util
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
 
 from tuning.config.ir import IR
-from tuning.errors import ConfigError, Problem, TuningError, UserError
+from tuning.config.names import field_paths
+from tuning.config.schema import sections
+from tuning.errors import ConfigError, Problem, TuningError, UserError, shown
 from tuning.recommender.action import Action, Recommendation
 from tuning.recommender.facts import Facts
 
@@ -86,7 +88,7 @@ def applied(action: Action, ir: IR, facts: Facts) -> Recommendation | None:
         if _is_ours(action):
             return action.apply(ir, facts)
         made = action.apply(IR(copy.deepcopy(ir.values), dict(ir.sources)), facts)
-        return None if made is None else _checked(made)
+        return None if made is None else _checked(made, action)
     except OverflowError as error:
         told = "a number in the configuration or in the model's files is too large to be worked with"
         raise UserError(f"rule {action.name}: {told}: {error}") from error
@@ -139,10 +141,11 @@ def _compiled(file: Path) -> CodeType:
         raise UserError(f"{_FIELD}: {file} cannot be read: {error}") from error
 
 
-def _checked(made: Any) -> Recommendation:
+def _checked(made: Any, action: Action) -> Recommendation:
     """Return what a rule returned.
 
     Raises:
+        UserError: a rule of the user's own folder suggests values that no field takes; names the rule and its file.
         TypeError: it is no recommendation.
         ValueError: its patch cannot be written as JSON.
     """
@@ -151,7 +154,26 @@ def _checked(made: Any) -> Recommendation:
     if not isinstance(made.patch, Mapping):
         raise TypeError(f"expected a patch of field names and values, got {type(made.patch).__name__}")
     json.dumps(made.patch, allow_nan=False)
+    if type(action).__name__.startswith(PREFIX) and (wrong := "; ".join(_wrong_values(made.patch))):
+        raise UserError(f"rule {action.name} ({_file_of(action)}): {wrong}")
     return made
+
+
+def _wrong_values(patch: Mapping[str, Any]) -> Iterator[str]:
+    """Name each path of a patch that is no field, and each value that its field does not take."""
+    from tuning.recommender.adapters.mapping import checked  # few runs have such a rule
+
+    fields = set(field_paths().values())
+    for head, given in patch.items():
+        inside = isinstance(given, Mapping) and (head in sections() or head not in fields)
+        for path, value in ((f"{head}.{name}", each) for name, each in given.items()) if inside else [(head, given)]:
+            if path not in fields:
+                yield f"{path}: there is no such field"
+                continue
+            try:
+                checked(path, value)
+            except ValueError as error:
+                yield f"{path}: got {shown(value)}; {error}"
 
 
 def _is_ours(action: Action) -> bool:

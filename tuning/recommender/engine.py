@@ -112,6 +112,8 @@ def _log(recommendations: Iterable[Recommendation]) -> None:
     for made in recommendations:
         for path, value in leaves(made.patch):
             logger.info("%s = %s (%s: %s)", path, value, made.action, made.comment)
+        if made.level is Level.USER_INTERVENTION:
+            logger.warning("%s (%s)", made.comment, made.action)
         for declined in made.declined:
             logger.info("%s", declined)
         for replaced in made.overridden:

@@ -10,11 +10,19 @@ from tuning.config.ir import IR
 from tuning.config.loading import load_ir
 from tuning.errors import UserError
 from tuning.recommender.adapters.documents import render
-from tuning.recommender.adapters.fms import FmsAdapter, read_files
-from tuning.recommender.adapters.launch import shell_line
+from tuning.recommender.adapters.fms import (
+    ACCELERATE_FILE,
+    DATA_FILE,
+    TUNING_FILE,
+    FmsAdapter,
+    launch_words,
+    read_files,
+)
+from tuning.recommender.adapters.launch import Expanded, launch_command, num_processes, shell_line
+from tuning.recommender.adapters.native import CONFIG_FILE, NativeAdapter
 from tuning.recommender.completion import Completed, checked
 
-LAUNCH_FILE = "launch.sh"
+LAUNCH_FILE, FMS_LAUNCH_FILE = "launch.sh", "launch-fms-hf-tuning.sh"
 
 
 def read_four(files: Mapping[str, str], words: Sequence[str] = ()) -> IR:
@@ -34,11 +42,27 @@ def read_four(files: Mapping[str, str], words: Sequence[str] = ()) -> IR:
 
 
 def four_files(found: Completed) -> dict[str, str]:
-    """Return the texts of the four files by name, and of a script that starts the run in their folder."""
-    exported = FmsAdapter().write(found.ir, found.recommendations)
-    _tell(exported.unmapped, "written")
-    texts = {name: render(name, content) for name, content in exported.files.items()}
-    return {**texts, LAUNCH_FILE: f"#!/bin/sh\n# Run it in this folder.\n{shell_line(exported.launch_command)}\n"}
+    """Return texts by file name: fms-hf-tuning's four files, our own document, and a script that starts each."""
+    exported, own = FmsAdapter().write(found.ir, found.recommendations), NativeAdapter().write(found.ir)
+    _tell(exported.unmapped, "written for fms-hf-tuning")
+    tuning, data = exported.files[TUNING_FILE], exported.files[DATA_FILE]
+    assert isinstance(tuning, Mapping)
+    spread = _beside(ACCELERATE_FILE) if num_processes(found.ir) > 1 else None
+    scripts = {
+        LAUNCH_FILE: _script(launch_command(found.ir, _beside(CONFIG_FILE), spread), "Train with this package."),
+        FMS_LAUNCH_FILE: _script(launch_words(found.ir, tuning, bool(data), _beside), "Train with fms-hf-tuning."),
+    }
+    return {**{name: render(name, content) for name, content in {**exported.files, **own.files}.items()}, **scripts}
+
+
+def _beside(name: str) -> Expanded:
+    """Return the path of a file in the folder that a script is in."""
+    return Expanded(f"$here/{name}")
+
+
+def _script(words: Sequence[str], what: str) -> str:
+    place = "Run it from the folder where these files were made: relative paths in them start there."
+    return f'#!/bin/sh\n# {what} {place}\nhere=$(dirname -- "$0")\nexec {shell_line(words)} "$@"\n'
 
 
 def _tell(unmapped: Iterable[object], done: str) -> None:

@@ -54,7 +54,8 @@ class Gpu:
 class HardwareFacts:
     """The machine that trains; `accelerator` "other" is one that is not looked into, such as AMD's or Apple's.
 
-    `gpus`, `num_cpus` and `ram_bytes` are those of one of the run's `num_nodes` machines. `world_size` counts the
+    `gpus`, `num_cpus` and `ram_bytes` are those of one of the run's `num_nodes` machines; `ram_bytes` is unknown where
+    that machine has more GPUs than this one, and so is another, and nobody gives its memory. `world_size` counts the
     processes of the run, `local_world_size` those that share a machine, and `num_shards` the processes that weights,
     gradients and optimizer state are divided over. `is_launched`: a launcher has started the processes already.
     """
@@ -96,14 +97,15 @@ def probe_hardware(ir: IR, environ: Mapping[str, str] | None = None) -> Hardware
     if too_much := list(_too_much(ir)):
         raise ConfigError(too_much)
     environ = os.environ if environ is None else environ
-    gpus = _gpus(ir, environ)
+    found = _found_gpus(ir, environ)
+    gpus = _gpus(ir, found)
     ram_gib = number(ir, "compute.ram_gib")
     world_size, local_world_size, num_nodes = _processes(ir, environ, len(gpus))
     return HardwareFacts(
         accelerator="cuda" if gpus else _without_cuda(bool(ir.get("training.use_cpu")) or _gives_no_gpus(ir)),
         gpus=gpus,
         num_cpus=os.cpu_count(),
-        ram_bytes=max(1, int(ram_gib * _GIB)) if ram_gib else _ram_bytes(),
+        ram_bytes=max(1, int(ram_gib * _GIB)) if ram_gib else None if len(gpus) > len(found) else _ram_bytes(),
         has_cpu_bf16=bool(_BF16_FLAGS & _cpu_flags()),
         world_size=world_size,
         local_world_size=local_world_size,
@@ -120,11 +122,17 @@ def _too_much(ir: IR) -> Iterator[Problem]:
             yield Problem(path, f"expected at most {limit:,}", given, ir.sources.get(path))
 
 
-def _gpus(ir: IR, environ: Mapping[str, str]) -> tuple[Gpu, ...]:
+def _found_gpus(ir: IR, environ: Mapping[str, str]) -> tuple[Gpu, ...]:
+    """List the GPUs that are here and wanted."""
+    if ir.get("training.use_cpu") or _gives_no_gpus(ir) or not _torch_can_use(("cuda",)):
+        return ()
+    return probe_gpus(environ)
+
+
+def _gpus(ir: IR, found: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
     """List the GPUs of one machine; those that `compute` speaks of need not be here."""
     if ir.get("training.use_cpu") or _gives_no_gpus(ir):
         return ()
-    found = probe_gpus(environ) if _torch_can_use(("cuda",)) else ()
     count, memory_gib = whole(ir, "compute.num_gpus_per_node"), number(ir, "compute.gpu_memory_gib")
     capability = _version(str(ir.get("compute.gpu_compute_capability", "")))
     if count is None and memory_gib is None and capability is None:

@@ -33,6 +33,11 @@ NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 
 Source: Dettmers et al., QLoRA (arXiv 2305.14314), section 3: double quantization.
 """
+INT8_BYTES, INT8_SCALE_BYTES = 1, 4
+"""Bytes of a weight in int8, and of the float32 scale of each of its rows.
+
+Source: Dettmers et al., LLM.int8() (arXiv 2208.07339), section 3: vector-wise quantization.
+"""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,13 @@ class Step:
     gradient_accumulation_steps: int = 1
     optim: str = "adamw_torch_fused"
     load_in_4bit: bool = False
+    load_in_8bit: bool = False
     padding: bool = False
+
+    @property
+    def is_quantized(self) -> bool:
+        """Tell whether the linear layers are held in 4 or 8 bits."""
+        return self.load_in_4bit or self.load_in_8bit
 
     @property
     def has_mask(self) -> bool:
@@ -138,6 +149,18 @@ class _Sizes:
         return max(0, self.num_parameters - self.outside) // self.shape.num_hidden_layers
 
     @property
+    def quantized(self) -> int:
+        """Count the parameters that bitsandbytes quantizes: linear layers, and no experts that are fused into one.
+
+        Layers that only some models have beside their experts, such as shared ones, count as whole.
+        """
+        shape = self.shape
+        if not shape.num_experts:
+            return self.linears * shape.num_hidden_layers
+        layers = sum(layer.in_features * layer.out_features for layer in shape.linear_layers())
+        return min(layers, self.linears) * shape.num_hidden_layers
+
+    @property
     def adapters(self) -> int:
         return 0 if self.step.r is None else lora_parameters(self.shape, self.step.r, self.step.target_modules)
 
@@ -146,7 +169,7 @@ class _Sizes:
         """Return the size of the trained weights, which is that of their gradients."""
         if self.step.r is None:
             return self.num_parameters * self.step.dtype_bytes
-        return self.adapters * (2 if self.step.load_in_4bit else 4)  # TRL casts them beside quantized weights
+        return self.adapters * (2 if self.step.is_quantized else 4)  # TRL casts them beside quantized weights
 
     @property
     def head(self) -> int:
@@ -210,16 +233,18 @@ def _parts(
 
 
 def _weights(sizes: _Sizes) -> int:
-    step, linears = sizes.step, sizes.linears * sizes.shape.num_hidden_layers
-    weights = sizes.num_parameters * step.dtype_bytes
+    step, weights = sizes.step, sizes.num_parameters * sizes.step.dtype_bytes
     if step.load_in_4bit:
-        weights -= int((step.dtype_bytes - NF4_BYTES) * linears)
+        weights -= int((step.dtype_bytes - NF4_BYTES) * sizes.quantized)
+    elif step.load_in_8bit:
+        rows = sum(layer.out_features for layer in sizes.shape.linear_layers()) * sizes.shape.num_hidden_layers
+        weights -= (step.dtype_bytes - INT8_BYTES) * sizes.quantized - INT8_SCALE_BYTES * rows
     return weights + (sizes.trained if step.r is not None else 0)
 
 
 def _dequantized(sizes: _Sizes) -> int:
-    """Return the size of the widest layer in bfloat16, which nf4 is turned into while it multiplies."""
-    layers = sizes.shape.linear_layers() if sizes.step.load_in_4bit else ()
+    """Return the size of the widest layer in bfloat16, which nf4 and int8 are turned into while they multiply."""
+    layers = sizes.shape.linear_layers() if sizes.step.is_quantized else ()
     return max((2 * layer.in_features * layer.out_features for layer in layers), default=0)
 
 

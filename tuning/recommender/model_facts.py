@@ -17,6 +17,12 @@ from tuning.recommender.shape import MOST_PARAMETERS, Shape, first_size, most_po
 
 _MOST_HEADER_BYTES = 100_000_000
 """Limit that the safetensors format itself sets."""
+FP8_METHODS = ("fp8", "fbgemm_fp8", "mxfp8")
+_BITS_OF_METHODS = {**dict.fromkeys(FP8_METHODS, 8), "mxfp4": 4}
+"""Bits of a weight in the formats whose configuration does not give them.
+
+Source: transformers 5.23, FineGrainedFP8Config, FbgemmFp8Config and Mxfp4Config.
+"""
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class ModelFacts:
     `num_parameters` is counted in the headers of the weights where `num_parameters_is_exact`, else computed from the
     shape. `dtype` is the one that the weights were saved in. `router_aux_loss_coef` is what the model's own
     configuration gives the balance of its router, `architecture` what the installed transformers says of its type.
+    `quantization_bits` leaves scales out: a weight in mxfp4 has 4, and takes 4.25 with its share of them.
     """
 
     model_type: str | None = None
@@ -73,11 +80,12 @@ def read_model(config: Mapping[str, Any], folder: Path) -> ModelFacts:
 
 
 def _bits(quantization: Mapping[str, Any]) -> int | None:
-    """Read the bits of a quantized weight, in bitsandbytes' words or in those of GPTQ and AWQ."""
+    """Read the bits of a quantized weight: in bitsandbytes' words, in GPTQ's and AWQ's, or by the method's name."""
     for name, bits in (("load_in_4bit", 4), ("load_in_8bit", 8)):
         if quantization.get(name) is True:
             return bits
-    return first_size(quantization, ("bits", "w_bit"))
+    given = first_size(quantization, ("bits", "w_bit"))
+    return _BITS_OF_METHODS.get(str(quantization.get("quant_method"))) if given is None else given
 
 
 def _count_in_headers(folder: Path) -> int | None:

@@ -13,6 +13,8 @@ from tuning.config.ir import IR
 
 HUB_SECONDS = 20.0
 """Longest wait for one file from the Hub, seconds; after it the file counts as unknown."""
+MOST_JSON_BYTES = 16 << 20
+"""Largest file that is read as JSON; a larger one counts as unknown. A server reads such files in its own process."""
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 
@@ -29,8 +31,12 @@ def tokenizer_file(ir: IR, file: str) -> Path | None:
 
 def load_json(path: Path | None) -> dict[str, Any] | None:
     """Read an object from a JSON file; None where it cannot be read, because the loader of the model will say so."""
+    if path is None:
+        return None
     try:
-        document = json.loads(path.read_text(encoding="utf-8")) if path is not None else None
+        with path.open("rb") as stream:
+            content = stream.read(MOST_JSON_BYTES + 1)
+        document = json.loads(content.decode("utf-8")) if len(content) <= MOST_JSON_BYTES else None
     except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None

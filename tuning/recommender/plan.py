@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tuning.config.ir import IR, leaves
@@ -13,15 +13,13 @@ from tuning.errors import UserError
 from tuning.recommender.completion import Completed
 from tuning.recommender.facts import Facts
 from tuning.recommender.memory import MemoryParts, Step, memory_parts
-from tuning.recommender.memory_plan import budget_bytes, decided_step
+from tuning.recommender.memory_plan import budget_bytes, decided_step, devices_needed
 from tuning.recommender.model_files import load_json, model_file
 from tuning.recommender.schedule import max_steps, sequences_per_update, total_steps, train_rows, world_size
 from tuning.recommender.values import number, whole
 
 MEMORY_MODELS = ("estimated", "traced")
 """How memory is found: in closed form, or by running one step whose tensors have no contents."""
-
-_MOST_DEVICES = 1024
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def make_plan(completed: Completed, memory_model: str = "estimated") -> Plan:
         num_steps=total_steps(ir, facts),
         memory=memory,
         budget_bytes=budget,
-        num_devices_needed=devices_needed(facts, step, budget) if too_much and budget is not None else None,
+        num_devices_needed=devices_needed(step, facts, step.num_shards) if too_much else None,
     )
 
 
@@ -115,16 +113,6 @@ def rows_of(ir: IR, facts: Facts) -> Rows:
         truncated_share=sum(lost > 0 for lost in cut) / len(measured),
         unusable_share=unreadable + (1 - unreadable) * emptied,
     )
-
-
-def devices_needed(facts: Facts, step: Step, budget: int) -> int | None:
-    """Return the least number of devices that hold a step divided over them all, by the closed form."""
-    for count in range(step.num_shards + 1, _MOST_DEVICES + 1):
-        divided = replace(step, num_shards=count, num_replicas=count)
-        parts = memory_parts(facts.model, divided) if facts.model is not None else None
-        if parts is None or parts.total <= budget:
-            return count if parts is not None else None
-    return None
 
 
 def decided_values(ir: IR) -> list[tuple[str, Any, str]]:

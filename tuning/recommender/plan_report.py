@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from tuning.config.ir import IR
+from tuning.recommender.action import Level
 from tuning.recommender.completion import Completed
 from tuning.recommender.facts import Facts
 from tuning.recommender.hardware_facts import Gpu, HardwareFacts
 from tuning.recommender.memory import MemoryParts
-from tuning.recommender.memory_plan import gib
+from tuning.recommender.memory_plan import gib, needed_and_budget
 from tuning.recommender.plan import Plan, decided_values
-from tuning.recommender.values import counted, is_from_scratch, is_lora, number, parameters, whole
+from tuning.recommender.values import by_user, counted, is_from_scratch, is_lora, number, parameters, whole
 
 _BAR = 40
 _LONGEST_TEXT = 60
+_HALF_BYTES = 2
+_RANK = 16
+"""Rank of the adapters that a verdict reckons with: the least that the rules choose."""
 
 
 def plan_report(completed: Completed, plan: Plan) -> str:
@@ -27,11 +32,12 @@ def plan_report(completed: Completed, plan: Plan) -> str:
         ("What will run", _table(run_rows(completed.ir, completed.facts, plan))),
         ("Memory of one process at its peak", memory_lines(plan)),
         ("Values, and where each came from (all others: the default)", _values(decided_values(completed.ir))),
+        ("Only you can put right:", _only_you(completed)),
         ("Replaced, or the run would crash", _overridden(completed)),
         ("Your own values, where the rules would choose otherwise", _declined(completed)),
     )
     shown = ["\n".join([title, *lines]) for title, found in sections if (lines := list(found))]
-    return "\n\n".join([*shown, verdict(plan, completed.facts)])
+    return "\n\n".join([*shown, verdict(plan, completed.facts, completed.ir)])
 
 
 def run_rows(ir: IR, facts: Facts, plan: Plan) -> Iterator[tuple[str, str]]:
@@ -57,17 +63,49 @@ def memory_lines(plan: Plan) -> Iterator[str]:
         yield f"  {'there are':<12} {gib(plan.budget_bytes):>10}"
 
 
-def verdict(plan: Plan, facts: Facts) -> str:
-    """Say in one sentence whether it fits and, where it does not, what would do."""
+def verdict(plan: Plan, facts: Facts, ir: IR) -> str:
+    """Say whether it fits and, where it does not, what would do."""
     if plan.fits is None:
         return "It is not known whether this fits: the model, or the memory of the device, is not known."
     if plan.fits:
         return "It fits."
-    kind = "GPUs of this kind" if facts.hardware is not None and facts.hardware.accelerator == "cuda" else "machines"
-    where = "with weights, gradients and optimizer state divided over them (FSDP)"
+    with_lora = _with_lora(plan, facts, ir)
+    wanted = " LoRA," if plan.step.r is None and not is_from_scratch(ir) and not with_lora else ""
+    if facts.hardware is not None and facts.hardware.accelerator == "cpu":
+        return (
+            f"It does not fit: take{wanted} a smaller model or a machine with {_ram(plan, facts.hardware)}.{with_lora}"
+        )
     if plan.num_devices_needed is not None:
-        return f"It does not fit: it needs {plan.num_devices_needed} {kind}, {where}."
-    return "It does not fit, on no number of devices of this kind: take fewer or shorter rows, LoRA or a smaller model."
+        where = "with weights, gradients and optimizer state divided over them (FSDP)"
+        return f"It does not fit: it needs {plan.num_devices_needed} GPUs of this kind, {where}.{with_lora}"
+    told = f"take fewer or shorter rows,{wanted} or a smaller model"
+    return f"It does not fit, on no number of devices of this kind: {told}.{with_lora}"
+
+
+def _with_lora(plan: Plan, facts: Facts, ir: IR) -> str:
+    """Say what one row would need with adapters, where that fits and the user has chosen no method."""
+    if plan.step.r is not None or by_user(ir, "peft.peft_method") is not None or is_from_scratch(ir):
+        return ""
+    half = plan.step.autocast or plan.step.dtype_bytes == _HALF_BYTES
+    step = replace(
+        plan.step,
+        rows=1,
+        r=_RANK,
+        dtype_bytes=_HALF_BYTES if half else plan.step.dtype_bytes,
+        gradient_checkpointing=True,
+        gradient_accumulation_steps=max(2, plan.step.gradient_accumulation_steps),
+    )
+    found = needed_and_budget(step, facts)
+    if found is None or found[0] > found[1]:
+        return ""
+    return f" With peft_method=lora one row of {step.length:,} tokens needs about {gib(found[0])}, which fits."
+
+
+def _ram(plan: Plan, hardware: HardwareFacts) -> str:
+    """Return the memory of a machine on which the plan would fit, as this one's is shared out."""
+    if plan.memory is None or not plan.budget_bytes or not hardware.ram_bytes:
+        return "more memory"
+    return f"{gib(math.ceil(hardware.ram_bytes * plan.memory.total / plan.budget_bytes))} of memory"
 
 
 def bar(size: int, of: int) -> str:
@@ -148,6 +186,12 @@ def _values(values: Iterable[tuple[str, Any, str]]) -> Iterator[str]:
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
+
+
+def _only_you(completed: Completed) -> Iterator[str]:
+    for made in completed.recommendations:
+        if made.level is Level.USER_INTERVENTION:
+            yield f"  {made.comment} ({made.action})"
 
 
 def _overridden(completed: Completed) -> Iterator[str]:

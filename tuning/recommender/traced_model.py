@@ -39,7 +39,7 @@ def build_model(config: PreTrainedConfig, num_hidden_layers: int, step: Step) ->
         model = _from_config(_with_layers(config, num_hidden_layers), step)
         if step.r is None:
             return model
-        return _with_adapters(model, step.r, step.target_modules, torch.bfloat16 if step.load_in_4bit else None)
+        return _with_adapters(model, step.r, step.target_modules, torch.bfloat16 if step.is_quantized else None)
 
 
 def materialize(model: torch.nn.Module) -> None:

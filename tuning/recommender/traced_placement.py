@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tuning.recommender.memory import NF4_BYTES, Step
+from tuning.recommender.memory import INT8_BYTES, INT8_SCALE_BYTES, NF4_BYTES, Step
 from tuning.recommender.traced_model import base_of, blocks
 from tuning.recommender.traced_step import OPTIMIZER
 
@@ -17,8 +17,8 @@ def placed(parts: Mapping[str, float], moment: str, model: Any, step: Step) -> d
     """Return what one device holds of the parts of a moment."""
     held = {part: float(parts.get(part, 0)) for part in ("weights", "gradients", "optimizer", "activations", "logits")}
     is_computing = moment != OPTIMIZER
-    if step.load_in_4bit:
-        _quantize(held, base_of(model, step), is_computing)
+    if step.is_quantized:
+        _quantize(held, base_of(model, step), step, is_computing)
     if step.num_shards > 1:
         _shard(held, model, step, is_computing)
     elif step.num_replicas > 1:
@@ -26,11 +26,13 @@ def placed(parts: Mapping[str, float], moment: str, model: Any, step: Step) -> d
     return held
 
 
-def _quantize(held: dict[str, float], base: Any, is_computing: bool) -> None:
-    """Count the matrices of the blocks in nf4, and one of them dequantized while it multiplies."""
+def _quantize(held: dict[str, float], base: Any, step: Step, is_computing: bool) -> None:
+    """Count the matrices of the blocks in nf4 or int8, and one of them dequantized while it multiplies."""
     frozen = [found for block in blocks(base) for found in block.parameters() if not found.requires_grad]
     linears = [parameter for parameter in frozen if parameter.dim() == 2]
-    held["weights"] -= _bytes(linears) - NF4_BYTES * sum(weight.numel() for weight in linears)
+    count = sum(weight.numel() for weight in linears)
+    in_int8 = INT8_BYTES * count + INT8_SCALE_BYTES * sum(weight.shape[0] for weight in linears)
+    held["weights"] -= _bytes(linears) - (NF4_BYTES * count if step.load_in_4bit else in_int8)
     held["activations"] += max(map(_size, linears), default=0) if is_computing else 0
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from tuning.config.ir import IR, leaves
 from tuning.errors import UserError
-from tuning.recommender.action import Recommendation
+from tuning.recommender.action import Level, Recommendation
 from tuning.recommender.completion import Completed
 from tuning.recommender.inputs import inputs_of
 
 FORMATS = ("table", "json", "yaml")
+ONLY_YOU = "Only you can put this right: "
 _LONGEST_VALUE = 60
 
 
@@ -43,16 +44,21 @@ def as_format(document: Any, table: str, form: str) -> str:
 
 def report(ir: IR, recommendations: Sequence[Recommendation]) -> str:
     """Write a table of value, action and comment, and below it what became of the user's own values."""
-    rows = [
-        (f"{path} = {_short(value)}", made.action, made.comment)
-        for made in recommendations
-        for path, value in leaves(made.patch)
-    ]
-    rows += [("(nothing to fill in)", made.action, made.comment) for made in recommendations if _only_warns(made)]
+    filled = [(made, values) for made in recommendations if (values := list(leaves(made.patch)))]
+    rows = [row for made, values in filled for row in _rows(made, values)]
+    rows += [row for made in recommendations if _only_warns(made) for row in _rows(made, [])]
     lines = list(_table(rows)) if rows else ["Nothing to fill in."]
     overridden = [each for made in recommendations for each in made.overridden]
     declined = [each for made in recommendations for each in made.declined]
     return "\n".join([*lines, *_listed("Yours, and replaced:", overridden), *_listed("Yours, and kept:", declined)])
+
+
+def _rows(made: Recommendation, values: Sequence[tuple[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """Yield a row for each value, or one without; the first has the comment that holds for all."""
+    written = [f"{path} = {_short(value)}" for path, value in values] or ["(nothing to fill in)"]
+    marked = ONLY_YOU if made.level is Level.USER_INTERVENTION else ""
+    yield written[0], made.action, f"{marked}{made.comment}"
+    yield from ((value, made.action, "") for value in written[1:])
 
 
 def _short(value: Any) -> str:
@@ -155,5 +161,5 @@ def _table(rows: Sequence[tuple[str, str, str]]) -> Iterator[str]:
     width = max(40, shutil.get_terminal_size((160, 24)).columns - first - second - 4)
     for value, action, comment in (header, *rows):
         lines = textwrap.wrap(comment, width) or [""]
-        yield f"{value:<{first}}  {action:<{second}}  {lines[0]}"
+        yield f"{value:<{first}}  {action:<{second}}  {lines[0]}".rstrip()
         yield from (" " * (first + second + 4) + line for line in lines[1:])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def test_several_processes_are_started_by_accelerate() -> None:
 def test_the_gpus_of_all_nodes_are_counted() -> None:
     words = launch_command(run_of(compute={"num_nodes": 2, "num_gpus_per_node": 4}), "run.json")
     assert words[words.index("--num_processes") + 1] == "8"
-    assert {"MACHINE_RANK", "MAIN_PROCESS_IP"} <= set(words)
+    assert {"${MACHINE_RANK:?}", "${MAIN_PROCESS_IP:?}"} <= set(words)
 
 
 def test_no_gpus_are_one_process() -> None:
@@ -44,6 +45,26 @@ def test_no_gpus_are_one_process() -> None:
 def test_a_file_of_accelerates_replaces_the_flags() -> None:
     words = launch_command(run_of(compute={"num_processes": 2}), "run.json", "accelerate.yaml")
     assert words[:4] == ["accelerate", "launch", "--config_file", "accelerate.yaml"]
+
+
+@pytest.mark.parametrize("file", [None, "accelerate.yaml"])
+def test_a_machine_takes_its_rank_and_the_address_from_variables_of_the_shell(file: str | None) -> None:
+    ir = run_of(compute={"num_nodes": 2, "num_gpus_per_node": 4}, accelerate={"machine_rank": 0})
+    line = shell_line(["printf", "%s\\n", *launch_command(ir, "run; json", file)])
+    told = {"MACHINE_RANK": "1", "MAIN_PROCESS_IP": "10.0.0.7 $(id)", "PATH": os.environ["PATH"]}
+    words = subprocess.run(line, shell=True, capture_output=True, text=True, check=True, env=told).stdout.splitlines()
+    values = {name: words[words.index(f"--{name}") + 1] for name in ("machine_rank", "main_process_ip")}
+    assert values == {"machine_rank": "1", "main_process_ip": "10.0.0.7 $(id)"}
+    assert words[words.index("--main_process_port") + 1] == "29500" and words[-1] == "run; json"
+    without = subprocess.run(line, shell=True, capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
+    assert without.returncode != 0 and "MACHINE_RANK" in without.stderr
+
+
+def test_the_address_that_a_document_says_is_taken() -> None:
+    given = {"main_process_ip": "10.0.0.7", "main_process_port": 1234}
+    words = launch_command(run_of(compute={"num_nodes": 2, "num_gpus_per_node": 4}, accelerate=given), "run.json")
+    assert words[words.index("--main_process_ip") + 1] == "10.0.0.7"
+    assert words[words.index("--main_process_port") + 1] == "1234"
 
 
 def test_words_reach_a_shell_as_they_are() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from tuning.config.ir import IR
 from tuning.recommender.action import Action, Kind, Level, Recommendation, suggest
 from tuning.recommender.facts import Facts
-from tuning.recommender.memory_plan import gib, most_rows, needed_and_budget, planned_step
+from tuning.recommender.memory_plan import gib, most_rows, needed_and_budget, needing, planned_step
 from tuning.recommender.schedule import max_steps, world_size
 from tuning.recommender.values import by_user, counted, is_lora, number, power_of_two_up_to, whole
 
@@ -33,15 +33,13 @@ class GradientCheckpointing(Action):
         if found is None:
             return None
         needed, budget = map(gib, found)
-        rows = f"{counted(wanted, 'row')} of {step.length:,} tokens"
         if found[0] <= found[1]:
-            comment = f"{rows} need about {needed} of {budget} without it; it would cost a third more time."
+            comment = f"{needing(step)} about {needed} of {budget} without it; it would cost a third more time."
             values = {"training.gradient_checkpointing": False}
         else:
-            comment = f"{rows} need about {needed} without it; there are {budget}."
+            comment = f"{needing(step)} about {needed} without it; there are {budget}."
             values = {"training.gradient_checkpointing": True}
-            if not ir.is_set_by_user("training.gradient_checkpointing_kwargs"):
-                values["training.gradient_checkpointing_kwargs.use_reentrant"] = False
+        values |= _checkpointing_kwargs(ir, values["training.gradient_checkpointing"])
         return suggest(
             values, comment, Kind.SYSTEM_PERFORMANCE, "one more forward pass: 4/3 of the compute (Chen et al. 2016)"
         )
@@ -64,7 +62,7 @@ class BatchSize(Action):
                 f"Even one row of {step.length:,} tokens needs {amount}: take LoRA, a smaller model or more shards."
             )
             return suggest({path: 1}, comment, Kind.SYSTEM_PERFORMANCE, _MEMORY_SOURCE, Level.USER_INTERVENTION)
-        comment = f"{counted(rows, 'row')} of {step.length:,} tokens need {amount}."
+        comment = f"{needing(replace(step, rows=rows))} {amount}."
         return suggest({path: rows}, comment, Kind.SYSTEM_PERFORMANCE, _MEMORY_SOURCE)
 
 
@@ -78,8 +76,10 @@ class GradientAccumulation(Action):
             return None
         wanted, devices = wanted_batch(ir, facts), world_size(facts)
         passes = math.ceil(wanted / (per_device * devices))
+        made = passes * per_device * devices
         comment = (
-            f"{wanted} sequences per update over {counted(devices, 'device')} with {counted(per_device, 'row')} each."
+            f"{made} sequences per update over {counted(devices, 'device')} with {counted(per_device, 'row')} each"
+            f"{'' if made == wanted else f'; {wanted} are wanted'}."
         )
         return suggest({"training.gradient_accumulation_steps": passes}, comment, Kind.MODEL_QUALITY, _SOURCE)
 
@@ -92,7 +92,9 @@ class EvalBatchSize(Action):
         rows = whole(ir, "training.per_device_train_batch_size")
         if rows is None:
             return None
-        comment = f"{counted(rows, 'row')} fit in training, and evaluation needs less memory."
+        comment = (
+            f"{counted(rows, 'row')} {'fits' if rows == 1 else 'fit'} in training, and evaluation needs less memory."
+        )
         values = {"training.per_device_eval_batch_size": rows}
         return suggest(
             values, comment, Kind.SYSTEM_PERFORMANCE, "transformers issue 46809: evaluation that runs out of memory"
@@ -142,6 +144,16 @@ def _share(ir: IR, facts: Facts) -> int:
     passes = by_user(ir, "training.gradient_accumulation_steps")
     passes = passes if isinstance(passes, int) and passes > 0 else 1
     return power_of_two_up_to(wanted_batch(ir, facts) / (world_size(facts) * passes))
+
+
+def _checkpointing_kwargs(ir: IR, is_chosen: bool) -> dict[str, bool | None]:
+    """Write how checkpointing is done where it is; where it is not, take out what an earlier pass wrote."""
+    path = "training.gradient_checkpointing_kwargs"
+    if ir.is_set_by_user(path):
+        return {}
+    if is_chosen and by_user(ir, "training.gradient_checkpointing") is not False:
+        return {f"{path}.use_reentrant": False}
+    return {} if ir.get(path) is None else {path: None}
 
 
 def _is_given(ir: IR) -> bool:

@@ -28,12 +28,15 @@ class PaddingFree(Action):
     """Packing beside `padding_free`, which TRL takes only with rows that are cut to `max_length` by packing."""
 
     def apply(self, ir: IR, facts: Facts) -> Recommendation | None:
-        """Pack, unless the user refuses to; then pad."""
+        """Pack, where a kernel keeps packed rows apart and the user does not refuse to; else pad."""
         if ir.get("training.padding_free") is not True or ir.get("training.packing") is True:
             return None
         comment = "TRL takes padding_free only together with packing, because max_length would not hold without it."
         if by_user(ir, "training.packing") is False:
             return must({"training.padding_free": False}, comment, _TRL)
+        if not _keeps_rows_apart(ir, facts):
+            apart = "Nothing here would keep packed rows from seeing each other, so they are padded."
+            return must({"training.padding_free": False}, f"{comment} {apart}", f"{_TRL}; TRL issues 2834 and 3067")
         return must({"training.packing": True}, comment, _TRL)
 
 
@@ -168,6 +171,12 @@ class RouterLoss(Action):
 def must(values: dict[str, Any], comment: str, source: str) -> Recommendation:
     """Recommend what the run would crash without."""
     return suggest(values, comment, Kind.COMPATIBILITY, source, Level.MANDATORY)
+
+
+def _keeps_rows_apart(ir: IR, facts: Facts) -> bool:
+    """Tell whether attention has a variable-length kernel, in a model that carries no state from row to row."""
+    has_kernel = "flash" in str(ir.get("model.attn_implementation")) or ir.get("model.use_flash_attn") is True
+    return has_kernel and not (facts.model is not None and facts.model.architecture.is_stateful)
 
 
 def _is_multiple(every: float, between: float) -> bool:

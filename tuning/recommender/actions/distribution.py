@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,12 +10,17 @@ from tuning.recommender.action import Action, Kind, Level, Recommendation, sugge
 from tuning.recommender.facts import Facts
 from tuning.recommender.hardware_facts import HardwareFacts
 from tuning.recommender.memory import Step
-from tuning.recommender.memory_plan import OFFLOADED, gib, needed_and_budget, planned_step
+from tuning.recommender.memory_plan import (
+    MOST_DEVICES,
+    OFFLOADED,
+    devices_needed,
+    gib,
+    least_step,
+    needed_and_budget,
+)
 from tuning.recommender.model_facts import ModelFacts
-from tuning.recommender.values import by_user, counted, is_lora, whole
+from tuning.recommender.values import by_user, counted, is_lora
 
-_LENGTH_STEP = 64
-_MOST_DEVICES = 4096
 _GATHERED_BLOCKS = 2
 """Blocks that FSDP2 holds whole at once: the one that computes, and the next, which is on its way."""
 _TRAINED_COPIES = 4
@@ -77,7 +81,7 @@ def _on_cpus(hardware: HardwareFacts) -> _Choice:
 
 def _on_gpus(ir: IR, facts: Facts, hardware: HardwareFacts) -> _Choice | None:
     """Try the ways in the order of what they cost in time; None where model or memory is not known."""
-    step, world = _least_step(ir, facts), hardware.world_size
+    step, world = least_step(ir, facts), hardware.world_size
     alone = needed_and_budget(replace(step, num_shards=1), facts)
     if hardware.accelerator != "cuda" or alone is None:
         return None
@@ -98,47 +102,23 @@ def _with_less_on_the_gpu(step: Step, told: str, ir: IR, facts: Facts, hardware:
     """Keep frozen weights in 4 bits, or what is trained in the CPU's memory; where neither fits, count the GPUs."""
     world = hardware.world_size
     quantized = needed_and_budget(replace(step, num_shards=1, load_in_4bit=True), facts)
-    if step.r is not None and quantized is not None and quantized[0] <= quantized[1]:
+    if _may_take_4_bits(step, ir, facts) and quantized is not None and quantized[0] <= quantized[1]:
         comment = f"{told}; with weights in 4 bits {gib(quantized[0])}, on each of {world} GPUs (DDP)."
         return _Choice("MULTI_GPU", comment)
     told += f", and {world} are too few to divide it over"
     if step.r is None and _fits_offloaded(step, facts, hardware):
         comment = f"{told}; with weights and optimizer in the CPU's memory it fits, and is slow (FSDP2)."
         return _Choice("FSDP", comment, world, offload=True)
-    count = _devices_needed(step, world, facts)
-    needs = f"it needs {count:,} such GPUs" if count else f"not even {_MOST_DEVICES:,} hold it: shorten the rows"
+    count = devices_needed(step, facts, world)
+    needs = f"it needs {count:,} such GPUs" if count else f"not even {MOST_DEVICES:,} hold it: shorten the rows"
     return _Choice("FSDP", f"{told}: {needs}.", world, level=Level.USER_INTERVENTION)
 
 
-def _least_step(ir: IR, facts: Facts) -> Step:
-    """Describe the smallest step that still does what is wanted, from what the user set and no memory has changed.
-
-    It has one row that holds 99 percent of the sampled ones, and checkpointing, unless the user says otherwise.
-    """
-    step, lora = planned_step(ir, facts), is_lora(ir)
-    half = by_user(ir, "model.dtype") in ("bfloat16", "float16") or (lora and step.autocast)
-    already = facts.model is not None and facts.model.quantization_bits == 4
-    return replace(
-        step,
-        rows=_whole_by_user(ir, "training.per_device_train_batch_size") or 1,
-        length=_whole_by_user(ir, "training.max_length") or _wanted_length(step, facts),
-        dtype_bytes=2 if half else 4,
-        gradient_checkpointing=by_user(ir, "training.gradient_checkpointing") is not False,
-        gradient_accumulation_steps=_whole_by_user(ir, "training.gradient_accumulation_steps") or 2,
-        optim=str(by_user(ir, "training.optim") or "adamw_torch_fused"),
-        load_in_4bit=lora and (already or by_user(ir, "quantization.load_in_4bit") is True),
-    )
-
-
-def _whole_by_user(ir: IR, path: str) -> int | None:
-    return whole(ir, path) if ir.is_set_by_user(path) else None
-
-
-def _wanted_length(step: Step, facts: Facts) -> int:
-    tokens = facts.data.tokens if facts.data is not None else None
-    limit = facts.model.max_position_embeddings if facts.model is not None else None
-    length = -(-tokens.p99 // _LENGTH_STEP) * _LENGTH_STEP if tokens is not None else 1024
-    return min(length, limit or length)
+def _may_take_4_bits(step: Step, ir: IR, facts: Facts) -> bool:
+    """Tell whether frozen weights are still whole, and the user does not want them so."""
+    already = facts.model is not None and facts.model.quantization_method is not None
+    refused = by_user(ir, "quantization.load_in_4bit") is False
+    return step.r is not None and not (step.is_quantized or already or refused)
 
 
 def _fits_offloaded(step: Step, facts: Facts, hardware: HardwareFacts) -> bool:
@@ -150,18 +130,6 @@ def _fits_offloaded(step: Step, facts: Facts, hardware: HardwareFacts) -> bool:
     gathered = _GATHERED_BLOCKS * block * (2 if step.autocast else step.dtype_bytes)
     trained = _TRAINED_COPIES * step.dtype_bytes * model.num_parameters // hardware.num_nodes
     return found[0] + gathered <= found[1] and trained <= hardware.ram_bytes * _RAM_SHARE
-
-
-def _devices_needed(step: Step, world: int, facts: Facts) -> int | None:
-    """Count the devices over which a step would fit, divided; what a device holds falls with their number."""
-
-    def fits(count: int) -> bool:
-        found = needed_and_budget(replace(step, num_shards=count, num_replicas=count), facts)
-        return found is not None and found[0] <= found[1]
-
-    counts = range(world + 1, _MOST_DEVICES + 1)
-    place = bisect_left(counts, True, key=fits)
-    return counts[place] if place < len(counts) else None
 
 
 def _recommendation(chosen: _Choice, ir: IR, facts: Facts, hardware: HardwareFacts) -> Recommendation:

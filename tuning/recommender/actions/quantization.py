@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from tuning.config.ir import IR
 from tuning.recommender.action import Action, Kind, Level, Recommendation, suggest
 from tuning.recommender.facts import Facts
-from tuning.recommender.memory import Step
-from tuning.recommender.memory_plan import gib, needed_and_budget, planned_step
-from tuning.recommender.values import by_user, counted, is_from_scratch, is_lora, whole
+from tuning.recommender.memory_plan import gib, least_step, needed_and_budget, needing
+from tuning.recommender.values import by_user, is_from_scratch, is_lora
 
-_LENGTH_STEP = 64
 _QLORA = "Dettmers et al., QLoRA (arXiv 2305.14314): nf4 with double quantization learns as 16 bits do, fp4 less well"
 
 
 class Quantization(Action):
-    """nf4 where LoRA on half-precision weights does not fit; weights that are quantized already stay as they are."""
+    """nf4 where LoRA on half-precision weights does not fit; weights that FSDP divides stay as they are."""
 
     def apply(self, ir: IR, facts: Facts) -> Recommendation | None:
         """Compare a step on whole weights, and one on quantized weights, with the memory of the device."""
@@ -28,13 +25,16 @@ class Quantization(Action):
             return suggest(_details(ir), comment, Kind.MODEL_QUALITY, _QLORA)
         if not is_lora(ir) or is_from_scratch(ir) or by_user(ir, "quantization.load_in_8bit") is True:
             return None
-        step = _least_step(ir, facts)
+        step = least_step(ir, facts)
         whole_weights = needed_and_budget(replace(step, load_in_4bit=False), facts)
         quantized = needed_and_budget(replace(step, load_in_4bit=True), facts)
         if whole_weights is None or quantized is None or whole_weights[0] <= whole_weights[1]:
             return None
         needed, budget = map(gib, whole_weights)
-        comment = f"{counted(step.rows, 'row')} of {step.length:,} tokens need about {needed} under LoRA, of {budget}"
+        comment = f"{needing(step)} about {needed} under LoRA, of {budget}"
+        if step.num_shards > 1 or ir.get("accelerate.distributed_type") == "FSDP":
+            comment += ", even divided (FSDP), which is not tried with weights in 4 bits: take more devices or memory."
+            return suggest({}, comment, Kind.SYSTEM_PERFORMANCE, _QLORA, Level.USER_INTERVENTION)
         if quantized[0] > quantized[1]:
             comment += f"; with weights in 4 bits still {gib(quantized[0])}: take a smaller model or more memory."
             return suggest({}, comment, Kind.SYSTEM_PERFORMANCE, _QLORA, Level.USER_INTERVENTION)
@@ -63,27 +63,3 @@ def _details(ir: IR) -> dict[str, str | bool]:
         "quantization.bnb_4bit_use_double_quant": True,
         "quantization.bnb_4bit_compute_dtype": half or "float32",
     }
-
-
-def _least_step(ir: IR, facts: Facts) -> Step:
-    """Describe the smallest step that still does what is wanted, whatever other rules make of the memory.
-
-    It has one row that holds 99 percent of the sampled ones, and checkpointing, unless the user says otherwise.
-    """
-    return replace(
-        planned_step(ir, facts),
-        rows=_whole_by_user(ir, "training.per_device_train_batch_size") or 1,
-        length=_whole_by_user(ir, "training.max_length") or _wanted_length(facts),
-        gradient_checkpointing=by_user(ir, "training.gradient_checkpointing") is not False,
-    )
-
-
-def _whole_by_user(ir: IR, path: str) -> int | None:
-    return whole(ir, path) if ir.is_set_by_user(path) else None
-
-
-def _wanted_length(facts: Facts) -> int:
-    tokens = facts.data.tokens if facts.data is not None else None
-    limit = facts.model.max_position_embeddings if facts.model is not None else None
-    length = math.ceil(tokens.p99 / _LENGTH_STEP) * _LENGTH_STEP if tokens is not None else 1024
-    return min(length, limit or length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,10 @@ def _load_json(text: str) -> tuple[Any, list[Problem]]:
     problems: list[Problem] = []
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [key for key, _ in pairs]
-        twice = sorted({key for key in names if names.count(key) > 1})
-        problems.extend(Problem(key, "the key stands twice in one object; keep one", dict(pairs)[key]) for key in twice)
-        return dict(pairs)
+        kept = dict(pairs)
+        twice = sorted(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        problems.extend(Problem(key, "the key stands twice in one object; keep one", kept[key]) for key in twice)
+        return kept
 
     def refuse(constant: str) -> None:
         problems.append(Problem(constant, "JSON has no such number; give a finite one", constant))

@@ -69,7 +69,7 @@ class FmsAdapter(Adapter):
             ACCELERATE_FILE: accelerate,
             COMPUTE_FILE: {key: value for key, value in compute.items() if value is not None},
         }
-        words = _launch_words(ir, writing.document, bool(data))
+        words = launch_words(ir, writing.document, bool(data))
         return Exported(files, words, writing.finish("fms-hf-tuning", NOT_WRITTEN))
 
 
@@ -151,11 +151,12 @@ def _write_accelerate(writing: Writing) -> Mapping[str, Any]:
     return document
 
 
-def _launch_words(ir: IR, tuning: Mapping[str, Any], has_data: bool) -> list[str]:
-    words = [*accelerate_launch(ir, ACCELERATE_FILE), "-m", "tuning.sft_trainer"]
+def launch_words(ir: IR, tuning: Mapping[str, Any], has_data: bool, placed: Callable[[str], str] = str) -> list[str]:
+    """Return the command of fms-hf-tuning, whose module has our module's name; `placed` says where its files are."""
+    words = [*accelerate_launch(ir, placed(ACCELERATE_FILE)), "-m", "tuning.sft_trainer"]
     for key, value in tuning.items():
         words += [f"--{key}", *_flag_words(value)]
-    return [*words, "--data_config_path", DATA_FILE] if has_data else words
+    return [*words, "--data_config_path", placed(DATA_FILE)] if has_data else words
 
 
 def _flag_words(value: Any) -> list[str]:

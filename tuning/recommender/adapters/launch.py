@@ -35,8 +35,17 @@ _SWITCHES = frozenset(
 )
 """Flags of accelerate without a value."""
 _SAID_OTHERWISE = frozenset({"compute_environment", "distributed_type", "mixed_precision", "use_cpu"})
-_FIRST = ("num_processes", "num_machines", "machine_rank", "main_process_ip", "main_process_port")
+_MACHINES = ("machine_rank", "main_process_ip", "main_process_port")
+_FIRST = ("num_processes", "num_machines", *_MACHINES)
 _PORT = 29500
+
+
+class Expanded(str):
+    """A word whose variables the shell fills in. It is made of fixed text alone, never of what a user wrote."""
+
+
+MACHINE_RANK, MAIN_PROCESS_IP = Expanded("${MACHINE_RANK:?}"), Expanded("${MAIN_PROCESS_IP:?}")
+"""What differs from one machine to the next, and where the first machine is; the shell stops where one is not set."""
 
 
 def num_processes(ir: IR) -> int:
@@ -65,7 +74,7 @@ def launch_command(ir: IR, config_file: str, accelerate_file: str | None = None)
     """Return the words of the command that trains `config_file` with the processes that the document asks for.
 
     accelerate is told everything by flags, or by `accelerate_file`, its own file, where that is given. With more than
-    one machine, MACHINE_RANK and MAIN_PROCESS_IP stand for what the document does not say, and differ by machine.
+    one machine, the shell's variables MACHINE_RANK and, unless the document says it, MAIN_PROCESS_IP say the rest.
     """
     if num_processes(ir) == 1 and accelerate_file is None:
         return ["python", "-m", MODULE, config_file]
@@ -75,21 +84,27 @@ def launch_command(ir: IR, config_file: str, accelerate_file: str | None = None)
 def accelerate_launch(ir: IR, accelerate_file: str | None = None) -> list[str]:
     """Return the words before the module: accelerate's launcher with its file, or with flags that say the same."""
     if accelerate_file is not None:
-        return ["accelerate", "launch", "--config_file", accelerate_file]
+        machines = (word for key, value in _machines(ir).items() for word in _flag(key, value))
+        return ["accelerate", "launch", "--config_file", accelerate_file, *machines]
     return ["accelerate", "launch", *_flags(ir)]
 
 
 def shell_line(words: Sequence[str]) -> str:
-    """Write a command as one line for a POSIX shell; every word arrives as it is."""
-    return shlex.join(words)
+    """Write a command as one line for a POSIX shell; every word arrives as it is, but for variables in `Expanded`."""
+    return " ".join(f'"{word}"' if isinstance(word, Expanded) else shlex.quote(word) for word in words)
+
+
+def _machines(ir: IR) -> dict[str, Any]:
+    """Return accelerate's settings of one of several machines; a rank in the document is that of only one of them."""
+    if num_machines(ir) == 1:
+        return {}
+    address, port = ir.get("accelerate.main_process_ip"), ir.get("accelerate.main_process_port")
+    return dict(zip(_MACHINES, (MACHINE_RANK, address or MAIN_PROCESS_IP, port or _PORT), strict=True))
 
 
 def _flags(ir: IR) -> Iterator[str]:
     given: dict[str, Any] = {key: value for key, value in (ir.get("accelerate") or {}).items() if value is not None}
-    settings = {**given, "num_processes": num_processes(ir), "num_machines": num_machines(ir)}
-    if settings["num_machines"] > 1:
-        placeholders = {"machine_rank": "MACHINE_RANK", "main_process_ip": "MAIN_PROCESS_IP"}
-        settings = {**placeholders, "main_process_port": _PORT, **settings}
+    settings = {**given, "num_processes": num_processes(ir), "num_machines": num_machines(ir), **_machines(ir)}
     if settings["num_processes"] > 1:
         yield _KINDS.get(str(settings.get("distributed_type")), "--multi_gpu")
     for key in [*(name for name in _FIRST if name in settings), *(name for name in settings if name not in _FIRST)]:
@@ -109,4 +124,4 @@ def _flag(key: str, value: Any) -> Iterator[str]:
     elif key in _SWITCHES:
         yield from ([f"--{key}"] if value is True else [])
     elif value is not None and not isinstance(value, (Mapping, list)):
-        yield from (f"--{key}", str(value).lower() if isinstance(value, bool) else str(value))
+        yield from (f"--{key}", value if isinstance(value, str) else str(value).lower())
