@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuning.data.rows import Rows
+from tuning.data.tokenization import IGNORED_LABEL
 from tuning.errors import DataError
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
-
-IGNORED_LABEL = -100
-"""Label of a token that is not trained on, in torch and in transformers."""
 
 
 @dataclass(frozen=True)
