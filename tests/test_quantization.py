@@ -61,7 +61,6 @@ def test_a_missing_package_is_told_with_its_extra_before_anything_is_loaded(
 
 
 def test_adapters_that_nobody_decided_on_are_asked_for(tmp_path: Path) -> None:
-    pytest.importorskip("bitsandbytes")
     (problem,) = unusable_quantization(config(tmp_path, load_in_8bit=True, recommend=False))
     assert problem.path == "peft.peft_method"
 
@@ -102,7 +101,6 @@ def train(words: list[str], folder: Path) -> list[dict[str, Any]]:
 def test_adapters_on_quantized_weights_learn_through_evaluations_and_load_without_us(
     words: list[str], tmp_path: Path, field: str
 ) -> None:
-    pytest.importorskip("bitsandbytes")
     evaluated = [f"{field}=true", "validation_data_path=train.jsonl", "eval_on_start=true", "eval_steps=10"]
     values = train([*words, *evaluated], tmp_path)
     losses = [found["eval/loss"] for found in values if "eval/loss" in found]
@@ -116,7 +114,6 @@ def test_adapters_on_quantized_weights_learn_through_evaluations_and_load_withou
 
 @pytest.mark.slow
 def test_gradients_are_the_same_before_and_after_a_forward_pass_without_them(tiny_model: Path) -> None:
-    pytest.importorskip("bitsandbytes")
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -148,7 +145,6 @@ def test_gradients_are_the_same_before_and_after_a_forward_pass_without_them(tin
 @pytest.mark.slow
 @pytest.mark.parametrize(("bf16", "dtype"), [(True, "bfloat16"), (False, "float32")])
 def test_adapters_are_as_precise_as_the_training(tiny_model: Path, bf16: bool, dtype: str) -> None:
-    pytest.importorskip("bitsandbytes")
     import torch
     from peft import LoraConfig, get_peft_model
 

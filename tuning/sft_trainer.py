@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError
-
 from tuning import console
 from tuning.arguments import peft_config_of, sft_config
 from tuning.config.building import build_config, complete, with_checked_values
@@ -135,6 +133,7 @@ def build_trainer(
     config: TuningConfig, rows: Rows, tracker: Tracker, request: StopRequest, callbacks: Sequence[TrainerCallback]
 ) -> tuple[SFTTrainer, Additions]:
     """Load the tokenizer and the model, and give them to TRL's trainer; also returns what the tokenizer was given."""
+    from jinja2 import TemplateError
     from trl.trainer.sft_trainer import SFTTrainer  # the dear imports start here
 
     from tuning.checkpoint_callback import CheckpointCallback

@@ -8,7 +8,8 @@ from tuning.evaluation.token_metrics import TokenMetrics
 
 
 def test_scores_are_those_of_all_tokens_however_they_were_batched() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     generator = torch.Generator().manual_seed(0)
     losses = torch.rand(50, generator=generator)
     labels, predictions = (torch.randint(0, 9, (50,), generator=generator) for _ in range(2))

@@ -20,10 +20,11 @@ _TOKENS_AT_ONCE = 1024
 class ScoredTrainer(SFTTrainer):
     """Measures loss, token accuracy and F1 over tokens; transformers' own `eval_loss` is a mean of batches' means."""
 
-    scores: TokenMetrics | None = None
-    """Sums of the evaluation that runs now."""
-    wants_f1: bool = True
-    """Count F1 over token ids, too."""
+    def __init__(self, *args: Any, wants_f1: bool = True, **kwargs: Any) -> None:
+        """Make TRL's trainer; `wants_f1` counts F1 over token ids, too."""
+        super().__init__(*args, **kwargs)
+        self.wants_f1 = wants_f1
+        self.scores: TokenMetrics | None = None  # sums of the evaluation that runs now
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
         """Run transformers' loop, and replace its metrics by those over tokens."""

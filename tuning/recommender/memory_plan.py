@@ -16,12 +16,13 @@ _CUDA_CONTEXT_BYTES = 1 << 30
 """What CUDA and its libraries take before the first tensor. Source: 0.5 to 1 GiB seen on current drivers."""
 _GPU_SHARE = 0.9
 """Share of a GPU that is planned for; the rest is for fragmentation and for what the estimate leaves out."""
-_RAM_SHARE = 0.6
+RAM_SHARE = 0.6
 """Share of the RAM that is planned for; the rest is for the system, the data and its loaders."""
 _ACCUMULATION = "training.gradient_accumulation_steps"
 _FALLBACK_LENGTH = 1024
 """Tokens of a row where nobody says. Source: the default of TRL's max_length."""
-_LENGTH_STEP = 64
+LENGTH_STEP = 64
+"""Lengths are multiples of this, tokens. Source: our own choice: few lengths, and few tokens more than needed."""
 _FP8_CAPABILITY = (8, 9)
 """Source: transformers 5.23, quantizer_finegrained_fp8.py: older GPUs and CPUs get the weights in bfloat16."""
 
@@ -37,7 +38,7 @@ def budget_bytes(hardware: HardwareFacts | None) -> int | None:
     if hardware.accelerator == "cuda":
         memory = hardware.gpu.memory_bytes if hardware.gpu else None
         return int(memory * _GPU_SHARE) - _CUDA_CONTEXT_BYTES if memory else None
-    return int(hardware.ram_bytes * _RAM_SHARE) // hardware.local_world_size if hardware.ram_bytes else None
+    return int(hardware.ram_bytes * RAM_SHARE) // hardware.local_world_size if hardware.ram_bytes else None
 
 
 def planned_step(ir: IR, facts: Facts) -> Step:
@@ -112,7 +113,7 @@ def _wanted_length(facts: Facts) -> int:
     """Return the length that holds 99 percent of the sampled rows, as far as the model has positions."""
     tokens = facts.data.tokens if facts.data is not None else None
     limit = facts.model.max_position_embeddings if facts.model is not None else None
-    length = -(-tokens.p99 // _LENGTH_STEP) * _LENGTH_STEP if tokens is not None else _FALLBACK_LENGTH
+    length = -(-tokens.p99 // LENGTH_STEP) * LENGTH_STEP if tokens is not None else _FALLBACK_LENGTH
     return min(length, limit or length)
 
 

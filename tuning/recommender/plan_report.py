@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,9 +17,9 @@ from tuning.recommender.memory import MemoryParts
 from tuning.recommender.memory_plan import gib, needed_and_budget
 from tuning.recommender.plan import Plan, decided_values
 from tuning.recommender.values import by_user, counted, is_from_scratch, is_lora, number, parameters, whole
+from tuning.recommender.views import short
 
 _BAR = 40
-_LONGEST_TEXT = 60
 _HALF_BYTES = 2
 _RANK = 16
 """Rank of the adapters that a verdict reckons with: the least that the rules choose."""
@@ -180,12 +179,7 @@ def _values(values: Iterable[tuple[str, Any, str]]) -> Iterator[str]:
         if head != section:
             section = head
             yield f"  {section}"
-        yield f"    {name or head:<{width}}  {_short(value)}  ({source})"
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…"
+        yield f"    {name or head:<{width}}  {short(value)}  ({source})"
 
 
 def _only_you(completed: Completed) -> Iterator[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import pickle
 import site
 import subprocess
 import sys
@@ -20,12 +19,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from tuning.config.ir import IR
 from tuning.errors import DataError, UserError
 from tuning.recommender.facts import Facts, probe
 
 MOST_MEMORY_BYTES = 4 << 30
 """Memory that the process may ask for."""
+_REFUSAL = b"refused: "
+"""Starts an answer that is a message; facts start with a brace."""
 
 
 def probe_apart(ir: IR, seconds: float, folders: Sequence[Path]) -> Facts:
@@ -48,10 +51,9 @@ def probe_apart(ir: IR, seconds: float, folders: Sequence[Path]) -> Facts:
         raise UserError(f"the model, the rows or a template took longer than {seconds:g} seconds to look at") from error
     if done.returncode != 0:
         raise UserError("the model or the rows are more than this server can look at")
-    answer = pickle.loads(done.stdout)  # written by the function below
-    if isinstance(answer, str):
-        raise DataError(answer)
-    return answer
+    if done.stdout.startswith(_REFUSAL):
+        raise DataError(done.stdout.removeprefix(_REFUSAL).decode())
+    return TypeAdapter(Facts).validate_json(done.stdout)
 
 
 def main() -> None:
@@ -61,13 +63,12 @@ def main() -> None:
     _limit(float(sys.argv[1]))
     request: dict[str, Any] = json.load(sys.stdin.buffer)
     sys.addaudithook(partial(_refuse_outside, _readable(request["folders"])))
-    answer: Facts | str
     try:
-        answer = probe(IR(request["values"], request["sources"]))
+        answer = TypeAdapter(Facts).dump_json(probe(IR(request["values"], request["sources"])))
     except UserError as error:
-        answer = str(error)
+        answer = _REFUSAL + str(error).encode(errors="replace")
     with answers:
-        pickle.dump(answer, answers)
+        answers.write(answer)
 
 
 def _limit(seconds: float) -> None:

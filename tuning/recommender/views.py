@@ -55,13 +55,13 @@ def report(ir: IR, recommendations: Sequence[Recommendation]) -> str:
 
 def _rows(made: Recommendation, values: Sequence[tuple[str, Any]]) -> Iterator[tuple[str, str, str]]:
     """Yield a row for each value, or one without; the first has the comment that holds for all."""
-    written = [f"{path} = {_short(value)}" for path, value in values] or ["(nothing to fill in)"]
+    written = [f"{path} = {short(value)}" for path, value in values] or ["(nothing to fill in)"]
     marked = ONLY_YOU if made.level is Level.USER_INTERVENTION else ""
     yield written[0], made.action, f"{marked}{made.comment}"
     yield from ((value, made.action, "") for value in written[1:])
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     """Write a value on a line of a table; a chat template has its place in the other formats."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"

@@ -13,8 +13,8 @@ from tuning.recommender.schedule import max_steps, world_size
 from tuning.recommender.values import by_user, counted, is_lora, number, power_of_two_up_to, whole
 
 _LORA_BATCH, _FULL_BATCH, _LEAST_BATCH = 16, 64, 8
-_ENOUGH_STEPS = 200
-_MOST_PASSES = 3
+ENOUGH_STEPS = 200
+MOST_PASSES = 3
 _ENOUGH_ROWS = 4
 _UNMEASURED_ROWS = 8
 _SOURCE = "Schulman et al., LoRA Without Regret, 2025: adapters learn best below 32; ms-swift's examples: 16"
@@ -129,13 +129,13 @@ def wanted_batch(ir: IR, facts: Facts) -> int:
 
 def _enough(batch: int, sequences: float, ir: IR) -> bool:
     steps = max_steps(ir)
-    return sequences / batch >= _ENOUGH_STEPS if steps is None else batch * steps <= sequences
+    return sequences / batch >= ENOUGH_STEPS if steps is None else batch * steps <= sequences
 
 
 def _sequences(ir: IR, facts: Facts) -> float | None:
     """Return the sequences that the run may see: by its epochs, or three passes where it counts steps."""
     rows = facts.data.num_rows if facts.data is not None else None
-    passes = number(ir, "training.num_train_epochs") if max_steps(ir) is None else _MOST_PASSES
+    passes = number(ir, "training.num_train_epochs") if max_steps(ir) is None else MOST_PASSES
     return None if rows is None or passes is None else rows * passes
 
 

@@ -13,6 +13,7 @@ from tuning.recommender.memory import Step
 from tuning.recommender.memory_plan import (
     MOST_DEVICES,
     OFFLOADED,
+    RAM_SHARE,
     devices_needed,
     gib,
     least_step,
@@ -25,7 +26,6 @@ _GATHERED_BLOCKS = 2
 """Blocks that FSDP2 holds whole at once: the one that computes, and the next, which is on its way."""
 _TRAINED_COPIES = 4
 """What there is of a trained weight: itself, its gradient and AdamW's two moments."""
-_RAM_SHARE = 0.6
 _ELSEWHERE = ("fsdp", "fsdp_config", "deepspeed", "parallelism_config")
 """Fields of the training section by which a user spreads the run without accelerate's file."""
 _SOURCE = (
@@ -129,7 +129,7 @@ def _fits_offloaded(step: Step, facts: Facts, hardware: HardwareFacts) -> bool:
     block = model.num_parameters // model.shape.num_hidden_layers
     gathered = _GATHERED_BLOCKS * block * (2 if step.autocast else step.dtype_bytes)
     trained = _TRAINED_COPIES * step.dtype_bytes * model.num_parameters // hardware.num_nodes
-    return found[0] + gathered <= found[1] and trained <= hardware.ram_bytes * _RAM_SHARE
+    return found[0] + gathered <= found[1] and trained <= hardware.ram_bytes * RAM_SHARE
 
 
 def _recommendation(chosen: _Choice, ir: IR, facts: Facts, hardware: HardwareFacts) -> Recommendation:
@@ -197,4 +197,4 @@ def _holds_whole_state(chosen: _Choice, ir: IR, model: ModelFacts, hardware: Har
     half, full = 2, 4
     each = half if is_lora(ir) else (_TRAINED_COPIES - 1) * full
     each += _TRAINED_COPIES * full // hardware.num_nodes if chosen.offload else 0
-    return not hardware.ram_bytes or (model.num_parameters or 0) * each <= hardware.ram_bytes * _RAM_SHARE
+    return not hardware.ram_bytes or (model.num_parameters or 0) * each <= hardware.ram_bytes * RAM_SHARE

@@ -7,20 +7,16 @@ from dataclasses import replace
 
 from tuning.config.ir import IR
 from tuning.recommender.action import Action, Kind, Recommendation, suggest
-from tuning.recommender.actions.batch import wanted_batch
-from tuning.recommender.actions.rows import padding_waste
+from tuning.recommender.actions.batch import ENOUGH_STEPS, MOST_PASSES, wanted_batch
+from tuning.recommender.actions.rows import MOST_WASTE, padding_waste
 from tuning.recommender.data_facts import DataFacts
 from tuning.recommender.facts import Facts
-from tuning.recommender.memory_plan import most_rows, planned_step
+from tuning.recommender.memory_plan import LENGTH_STEP, most_rows, planned_step
 from tuning.recommender.schedule import max_steps, world_size
 from tuning.recommender.values import by_user, counted, number, power_of_two_up_to, whole
 
-_MOST_WASTE = 0.2
 _SHORTEST_PACKED = 1024
 """Tokens of a packed sequence at least. Source: the default of TRL's max_length."""
-_LENGTH_STEP = 64
-_ENOUGH_STEPS = 200
-_MOST_PASSES = 3
 _SOURCE = (
     "TRL's documentation of packing: bfd cuts no row in two, wrapped does; TRL issues 2834 and 3067: packed rows see "
     "each other without a variable-length kernel"
@@ -40,7 +36,7 @@ class Packing(Action):
         length, batch = _packed_length(ir, facts, facts.data), _batch(ir, facts)
         waste = padding_waste([min(row.tokens, length) for row in facts.data.row_lengths], batch)
         steps = _updates(ir, facts, facts.data, length)
-        if waste <= _MOST_WASTE or steps is None or steps < _ENOUGH_STEPS:
+        if waste <= MOST_WASTE or steps is None or steps < ENOUGH_STEPS:
             return None
         values = {
             "training.packing": True,
@@ -66,7 +62,7 @@ def _keeps_rows_apart(ir: IR, facts: Facts) -> bool:
 def _packed_length(ir: IR, facts: Facts, data: DataFacts) -> int:
     """Return the length of a packed sequence: the user's, else what holds 99 percent of the rows, at least 1,024."""
     wanted = data.tokens.p99 if data.tokens is not None else _SHORTEST_PACKED
-    wanted = max(_SHORTEST_PACKED, math.ceil(wanted / _LENGTH_STEP) * _LENGTH_STEP)
+    wanted = max(_SHORTEST_PACKED, math.ceil(wanted / LENGTH_STEP) * LENGTH_STEP)
     limit = facts.model.max_position_embeddings if facts.model is not None else None
     given = whole(ir, "training.max_length") if ir.is_set_by_user("training.max_length") else None
     return given or min(wanted, limit or wanted)
@@ -91,6 +87,6 @@ def _updates(ir: IR, facts: Facts, data: DataFacts, length: int) -> int | None:
     packed = data.num_rows * sum(min(row.tokens, length) for row in data.row_lengths) / len(data.row_lengths) / length
     batch, steps = wanted_batch(ir, facts), max_steps(ir)
     if steps is not None:
-        return steps if steps * batch <= _MOST_PASSES * packed else 0
+        return steps if steps * batch <= MOST_PASSES * packed else 0
     epochs = number(ir, "training.num_train_epochs")
     return None if epochs is None else math.floor(packed * epochs / batch)

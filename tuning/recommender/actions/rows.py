@@ -10,19 +10,18 @@ from tuning.config.ir import IR
 from tuning.recommender.action import Action, Kind, Level, Recommendation, suggest
 from tuning.recommender.data_facts import DataFacts
 from tuning.recommender.facts import Facts
-from tuning.recommender.memory_plan import fits, planned_step
+from tuning.recommender.memory_plan import LENGTH_STEP, fits, planned_step
 from tuning.recommender.schedule import max_steps
 from tuning.recommender.token_lengths import RowLength
 from tuning.recommender.values import counted, is_from_scratch, is_lora, refuses_evaluation, wants_evaluation, whole
 
-_LENGTH_STEP = 64
 _MOST_SUPERVISED_LOST = 0.005
 _DEFAULT_LENGTH = 1024
 _SPLIT_FROM_ROWS = 500
 _SPLIT_SHARE = 0.05
 _SPLIT_SHARE_OF_FEW = 0.1
 _MOST_SPLIT_ROWS = 1000
-_MOST_WASTE = 0.2
+MOST_WASTE = 0.2
 
 
 class MaxLength(Action):
@@ -99,11 +98,11 @@ class Sampling(Action):
         ):
             return None
         waste = padding_waste([min(row.tokens, length or row.tokens) for row in lengths], batch)
-        if waste > _MOST_WASTE and is_lora(ir):
+        if waste > MOST_WASTE and is_lora(ir):
             strategy, comment = "group_by_length", f"Random batches of {batch} would hold {waste:.0%} padding."
         else:
             strategy, comment = "random", f"Random batches of {batch} hold {waste:.0%} padding"
-            comment += "; batches of like length would teach less." if waste > _MOST_WASTE else "."
+            comment += "; batches of like length would teach less." if waste > MOST_WASTE else "."
         source = "own runs: grouping by length left full training with a higher held-out loss, and LoRA with the same"
         return suggest({"training.train_sampling_strategy": strategy}, comment, Kind.MODEL_QUALITY, source)
 
@@ -142,12 +141,12 @@ def _length_of(rows: Sequence[RowLength]) -> int:
     supervised = sum(row.supervised_tokens for row in rows)
     long = [row for row in rows if row.tokens > length]
     while sum(_lost(row, length) for row in long) > _MOST_SUPERVISED_LOST * supervised:
-        length += _LENGTH_STEP
+        length += LENGTH_STEP
     return _rounded(ordered[-1]) if _rounded(ordered[-1]) <= 2 * length else length
 
 
 def _rounded(tokens: int) -> int:
-    return math.ceil(tokens / _LENGTH_STEP) * _LENGTH_STEP
+    return math.ceil(tokens / LENGTH_STEP) * LENGTH_STEP
 
 
 def _lost(row: RowLength, length: int) -> int:
@@ -158,10 +157,10 @@ def _lost(row: RowLength, length: int) -> int:
 def _within_memory(length: int, ir: IR, facts: Facts) -> int:
     """Halve the length until one row fits, where that helps at all."""
     step = replace(planned_step(ir, facts), rows=1, gradient_checkpointing=True)
-    if fits(replace(step, length=_LENGTH_STEP), facts) is not True:
+    if fits(replace(step, length=LENGTH_STEP), facts) is not True:
         return length
-    while length > _LENGTH_STEP and fits(replace(step, length=length), facts) is False:
-        length = max(_LENGTH_STEP, length // 2)
+    while length > LENGTH_STEP and fits(replace(step, length=length), facts) is False:
+        length = max(LENGTH_STEP, length // 2)
     return length
 
 
