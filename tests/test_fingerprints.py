@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tuning.config.schema import Data, Model
+from tuning.config.sections import Data, Model
 from tuning.fingerprints import data_fingerprint, model_fingerprint
 
 

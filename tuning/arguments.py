@@ -7,7 +7,8 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from tuning.config.hf_fields import sft_config_fields
-from tuning.config.schema import Peft, TuningConfig
+from tuning.config.schema import TuningConfig
+from tuning.config.sections import Peft
 from tuning.errors import UserError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tuning.config.schema import Data, Model
+from tuning.config.sections import Data, Model
 from tuning.data.sources import files_of, read_rows
 
 _CHUNK_BYTES = 1 << 18

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning.config.schema import Model, TuningConfig
+from tuning.config.schema import TuningConfig
+from tuning.config.sections import Model
 from tuning.data.templates import check_chat_template
 from tuning.errors import Problem, UserError
 from tuning.quantization import keep_gradients, quantization_options

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tuning.config.schema import Data
+from tuning.config.sections import Data
 from tuning.data.formats import FORMATS, converter, recognise
 from tuning.errors import DataError, UserError
 

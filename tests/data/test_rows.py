@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tuning.config.schema import Data
+from tuning.config.sections import Data
 from tuning.data.rows import load_rows
 from tuning.errors import DataError
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from tuning.config.schema import Data
+from tuning.config.sections import Data
 from tuning.recommender.response_match import match_response
 
 TEXTS = [f"### Question: {n} + {n}?\n### Answer: {2 * n}" for n in range(50)]

@@ -10,14 +10,14 @@ from pathlib import Path
 
 @functools.cache
 def field_texts() -> Mapping[tuple[str, str], str]:
-    """Map class and field of the schema to the text, read in one pass over its source.
+    """Map class and field of the schema to the text, read in one pass over the sources.
 
     pydantic would read the source once for every class while it is imported, which is half of the time of a start.
     """
-    source = Path(__file__).with_name("schema.py").read_text(encoding="utf-8")
     return {
         (section.name, field.target.id): _joined(text.value.value)
-        for section in ast.parse(source).body
+        for file in ("schema.py", "sections.py")
+        for section in ast.parse(Path(__file__).with_name(file).read_text(encoding="utf-8")).body
         if isinstance(section, ast.ClassDef)
         for field, text in zip(section.body, section.body[1:], strict=False)
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)

@@ -12,7 +12,8 @@ from pydantic.fields import FieldInfo
 from tuning.config.field_texts import field_texts
 from tuning.config.hf_fields import sft_config_fields
 from tuning.config.names import ALIASES
-from tuning.config.schema import Section, Training, TuningConfig, sections
+from tuning.config.schema import Training, TuningConfig, sections
+from tuning.config.section import Section
 from tuning.config.types import describe_field
 
 _USAGE = """\

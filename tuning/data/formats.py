@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tuning.config.schema import Data
+from tuning.config.sections import Data
 from tuning.data.templates import row_renderer
 from tuning.errors import DataError
 from tuning.registry import Registry

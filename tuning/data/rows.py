@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuning.config.schema import Data
+from tuning.config.sections import Data
 from tuning.data.formats import converter, recognise
 from tuning.data.sources import read_rows
 from tuning.errors import DataError

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tuning.config.ir import IR
-from tuning.config.schema import Data
+from tuning.config.sections import Data
 from tuning.data.formats import converter, recognise
 from tuning.data.sources import Row, files_of, read_rows
 from tuning.errors import DataError

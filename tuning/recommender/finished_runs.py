@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tuning.config.ir import IR
-from tuning.config.schema import Data
+from tuning.config.sections import Data
 from tuning.data.formats import recognise
 from tuning.errors import ConfigError, DataError, Problem
 from tuning.recommender.model_facts import ModelFacts, read_model

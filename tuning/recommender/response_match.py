@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuning.config.schema import Data
+from tuning.config.sections import Data
 
 MOST_ROWS = 500
 """Rows whose tokens are compared at most. Source: our own choice: one percent of them is five rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tuning.config.ir import IR
-from tuning.config.schema import Peft
+from tuning.config.sections import Peft
 from tuning.recommender.action import Action, Kind, Level, Recommendation, suggest
 from tuning.recommender.facts import Facts
 from tuning.recommender.values import by_user

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tuning.config.ir import IR, leaves
-from tuning.config.schema import Compute
+from tuning.config.sections import Compute
 from tuning.errors import ConfigError, Problem
 from tuning.recommender.action import Recommendation
 from tuning.recommender.adapters.accelerate_file import AccelerateAdapter

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from tuning.config.ir import DEFAULT, IR, leaves, merge_patch, nested
 from tuning.config.names import field_paths
-from tuning.config.schema import Section, TuningConfig, sections
+from tuning.config.schema import TuningConfig, sections
+from tuning.config.section import Section
 from tuning.config.types import describe_field
 from tuning.errors import ConfigError, Problem
 from tuning.recommender.adapters.adapter import Imported, Unmapped
