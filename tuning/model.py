@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.config.schema import TuningConfig
 from tuning.config.sections import Model
-from tuning.data.templates import check_chat_template
+from tuning.data.templates import check_chat_template, read_chat_template
 from tuning.errors import Problem, UserError
 from tuning.quantization import keep_gradients, quantization_options
 from tuning.tokenizer import Additions
@@ -37,8 +37,8 @@ def unusable_model(config: TuningConfig) -> Iterator[Problem]:
     if model.model_name_or_path is not None:
         yield from _unusable(model, model.model_name_or_path)
         yield from _no_tokenizer(model.tokenizer_name_or_path or model.model_name_or_path)
-    if model.chat_template_path is not None and not Path(model.chat_template_path).is_file():
-        yield Problem("model.chat_template_path", "there is no such file", model.chat_template_path)
+    if model.chat_template_path is not None:
+        yield from _no_template(Path(model.chat_template_path))
     if model.chat_template is not None:
         yield from _invalid_template(model.chat_template)
 
@@ -59,6 +59,16 @@ def _unusable(model: Model, name: str) -> Iterator[Problem]:
 def _no_tokenizer(name: str) -> Iterator[Problem]:
     if Path(name).is_dir() and not _holds(Path(name), _TOKENIZERS):
         yield Problem("model.tokenizer_name_or_path", "the folder holds no tokenizer", name, "model", _HOW_TO_TOKENIZE)
+
+
+def _no_template(path: Path) -> Iterator[Problem]:
+    try:
+        if read_chat_template(path) is None:
+            yield Problem("model.chat_template_path", "the folder holds no chat template", str(path))
+    except FileNotFoundError:
+        yield Problem("model.chat_template_path", "there is no such file or folder", str(path))
+    except (OSError, ValueError) as error:
+        yield Problem("model.chat_template_path", f"cannot be read: {error}", str(path))
 
 
 def _invalid_template(template: str) -> Iterator[Problem]:

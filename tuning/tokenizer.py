@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tuning.config.schema import TuningConfig
 from tuning.data.special_tokens import choose_pad_token
-from tuning.data.templates import CHATML
+from tuning.data.templates import CHATML, read_chat_template
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -107,16 +107,16 @@ def _choose_chat_template(tokenizer: PreTrainedTokenizerBase, config: TuningConf
         additions.chat_template = "the configuration's chat_template"
     elif path is not None:
         tokenizer.chat_template = _read_template(path)
-        additions.chat_template = f"the file {path}"
+        additions.chat_template = f"that of {path}"
     elif tokenizer.chat_template is None:
         tokenizer.chat_template = CHATML
         additions.chat_template = "ChatML"
 
 
-def _read_template(path: str) -> str:
+def _read_template(path: str) -> str | None:
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_chat_template(Path(path))
+    except (OSError, ValueError) as error:
         raise UserError(f"model.chat_template_path: cannot read '{path}': {error}") from error
 
 

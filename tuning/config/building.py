@@ -82,8 +82,12 @@ def _value_at(config: TuningConfig, path: str) -> Any:
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out keys that no section declares: actions may add them for other adapters."""
-    known: dict[str, Any] = {}
+    """Leave out keys that no section declares: actions may add them for other adapters.
+
+    Each section is named, because a section that is left out would be checked by a validator of its own, which has to
+    be built first.
+    """
+    known: dict[str, Any] = {name: {} for name in sections()}
     for key, value in values.items():
         if key in sections() and isinstance(value, Mapping):
             known[key] = {name: item for name, item in value.items() if name in sections()[key].model_fields}

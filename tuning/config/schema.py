@@ -19,15 +19,15 @@ REPORT_TO_IS_OURS = frozenset({"report_to", "run_name", "project"})
 class TuningConfig(Section):
     """A whole run, checked and frozen."""
 
-    model: Model = Model()
-    data: Data = Data()
+    model: Model = Field(default_factory=Model)
+    data: Data = Field(default_factory=Data)
     training: Training = Field(default_factory=lambda: Training())
-    peft: Peft = Peft()
-    quantization: Quantization = Quantization()
-    tracking: Tracking = Tracking()
-    evaluation: Evaluation = Evaluation()
-    recommender: Recommender = Recommender()
-    compute: Compute = Compute()
+    peft: Peft = Field(default_factory=Peft)
+    quantization: Quantization = Field(default_factory=Quantization)
+    tracking: Tracking = Field(default_factory=Tracking)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+    recommender: Recommender = Field(default_factory=Recommender)
+    compute: Compute = Field(default_factory=Compute)
     accelerate: JsonObject = Field(default_factory=dict)
     """Configuration of accelerate, by the keys of its own file: distributed_type, fsdp_config … None: as launched."""
     metadata: JsonObject = Field(default_factory=dict)

@@ -51,7 +51,7 @@ class Model(Section):
     chat_template: Unescaped | None = None
     """Jinja chat template, as text. None: the tokenizer's, else ChatML."""
     chat_template_path: str | None = None
-    """File that holds a Jinja chat template."""
+    """File that holds a Jinja chat template, or the folder of a tokenizer that has one."""
     add_special_tokens: Names | None = None
     """Special tokens to add to the tokenizer; the embeddings grow where needed."""
     embedding_size_multiple_of: Count | None = None
@@ -88,7 +88,9 @@ class Dataset(Section):
     sampling: Annotated[Number, Field(ge=0, le=1)] | None = None
     """Share of the mixture; the shares of all datasets add up to 1. None for all: one dataset after the other."""
     split: Shares | None = None
-    """Shares of the rows to train on and to hold out: {train: 0.8, validation: 0.2}. None: all are trained on."""
+    """Shares of the rows to train on and to hold out: {train: 0.8, validation: 0.2}. None: by data.validation_fraction."""
+    shuffle: Flag = True
+    """Draw the rows of each share at random; false: the first are trained on, and the last held out."""
     rename_columns: dict[str, str] | None = None
     """New names of columns: {old: new}."""
     retain_columns: Names | None = None
@@ -107,6 +109,10 @@ class Dataset(Section):
     """As data.data_formatter_template, for these rows."""
     response_template: Unescaped | None = None
     """As data.response_template, for these rows."""
+    label_separator: Unescaped | None = None
+    """As data.label_separator, for these rows."""
+    label_separator: Unescaped | None = None
+    """As data.label_separator, for these rows."""
 
 
 class Data(Section):
@@ -135,7 +141,7 @@ class Data(Section):
     """Read, convert and tokenize rows while training; needs max_steps. For data that does not fit on the disk twice."""
     task_type: str | None = None
     """What the rows teach: instruction_fine_tuning, code_generation, chat_fine_tuning, question_answering or
-    rag_fine_tuning, or short instruction, code, chat, qa, rag. None: seen from the columns."""
+    rag_fine_tuning, or short instruction, code, chat, qa, rag; or classification, text. None: seen from the columns."""
     data_format: str | None = None
     """Shape of the rows: chat, prompt_completion, instruction, question_answering … None: seen from the columns."""
     dataset_text_field: str | None = None

@@ -28,7 +28,9 @@ ANSWER_BEGINS, ANSWER_ENDS = "\ufdd0", "\ufdd1"
 """What `chat_renderer` writes around what the template marks as the assistant's: characters that no text may hold."""
 
 
-def row_renderer(template: str, columns: Sequence[str]) -> Callable[[Mapping[str, Any]], str]:
+def row_renderer(
+    template: str, columns: Sequence[str], field: str = "data_formatter_template"
+) -> Callable[[Mapping[str, Any]], str]:
     """Compile a row template such as `### Input: {{question}}`; columns with blanks in their names work too.
 
     Raises:
@@ -42,13 +44,13 @@ def row_renderer(template: str, columns: Sequence[str]) -> Callable[[Mapping[str
         if not column.isidentifier():
             written = r"\{\{-?\s*" + re.escape(column) + r"\s*-?\}\}"
             template = re.sub(written, lambda _, name=column: "{{ row[" + json.dumps(name) + "] }}", template)
-    compiled = compile_row_template(template, "data_formatter_template")
+    compiled = compile_row_template(template, field)
 
     def render(row: Mapping[str, Any]) -> str:
         try:
             return compiled.render({**row, "row": row})
         except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
-            raise DataError(f"data_formatter_template: {error}; the row has: {', '.join(row)}") from error
+            raise DataError(f"{field}: {error}; the row has: {', '.join(row)}") from error
 
     return render
 
@@ -93,6 +95,16 @@ def chat_renderer(template: str, variables: Mapping[str, Any]) -> Callable[..., 
             raise DataError(f"the chat template refuses the conversation: {error}") from error
 
     return render
+
+
+def read_chat_template(path: Path) -> str | None:
+    """Read a chat template from a Jinja file, or from the folder of a tokenizer; None where the folder has none.
+
+    Raises:
+        OSError: there is no such file or folder, or it cannot be read.
+        ValueError: the text cannot be made sense of.
+    """
+    return chat_template_of(path) if path.is_dir() else path.read_text(encoding="utf-8")
 
 
 def chat_template_of(folder: Path) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning.config.ir import IR
-from tuning.data.templates import chat_template_of
+from tuning.data.templates import chat_template_of, read_chat_template
 from tuning.recommender.model_files import load_json, model_file, tokenizer_file
 
 _MOST_CHARACTERS = 8_000_000
@@ -66,7 +66,7 @@ def _text(token: Any) -> str | None:
 def _chat_template(ir: IR, folder: Path) -> str | None:
     path = ir.get("model.chat_template_path")
     try:
-        return Path(path).read_text(encoding="utf-8") if isinstance(path, str) else _of_folder(ir, folder)
+        return read_chat_template(Path(path)) if isinstance(path, str) else _of_folder(ir, folder)
     except (OSError, ValueError):
         return None
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -150,6 +151,33 @@ def test_what_has_no_counterpart_is_told_of() -> None:
     assert {item.key for item in read(QLORA).unmapped} == {
         *("model_type", "tokenizer_type", "strict", "dataset_prepared_path", "pad_to_sequence_len", "bf16"),
     }
+
+
+@pytest.mark.parametrize(
+    ("said", "field", "value"),
+    [
+        ({"type": "sharegpt"}, "data_format", "sharegpt"),
+        (
+            {
+                **{"type": "chat_template", "field_messages": "conversations"},
+                **{"message_field_role": "from", "message_field_content": "value"},
+            },
+            "data_format",
+            "sharegpt",
+        ),
+        (
+            {"type": "chat_template", "message_field_role": "role", "message_field_content": "content"},
+            "data_format",
+            "chat",
+        ),
+        ({"type": "chat_template", "field_messages": "messages"}, "data_format", "chat"),
+        ({"type": "chat_template", "field_messages": "turns"}, "dataset_conversation_field", "turns"),
+    ],
+)
+def test_older_words_for_conversations_are_read(said: dict[str, Any], field: str, value: str) -> None:
+    made = read(json.dumps({"base_model": "m", "datasets": [{"path": "rows.jsonl", **said}]}))
+    assert made.ir.get(f"data.{field}") == value
+    assert [item.key for item in made.unmapped if item.key.startswith("datasets")] == []
 
 
 def test_all_weights_over_fsdp() -> None:

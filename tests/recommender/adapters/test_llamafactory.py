@@ -7,6 +7,7 @@ import pytest
 from tuning.config.ir import IR
 from tuning.recommender.adapters.adapter import Exported, Imported
 from tuning.recommender.adapters.documents import parse_document
+from tuning.recommender.adapters.launch import shell_line
 from tuning.recommender.adapters.llamafactory import DATASET_INFO_FILE, LLAMAFACTORY_FILE, LlamaFactoryAdapter
 
 LORA = """
@@ -148,3 +149,4 @@ def test_several_processes_are_started_by_torchrun() -> None:
     made = written(compute={"num_nodes": 2, "num_gpus_per_node": 4})
     assert made.launch_command[:4] == ["env", "FORCE_TORCHRUN=1", "NPROC_PER_NODE=4", "NNODES=2"]
     assert made.launch_command[-3:] == ["llamafactory-cli", "train", LLAMAFACTORY_FILE]
+    assert '"NODE_RANK=${MACHINE_RANK:?}" "MASTER_ADDR=${MAIN_PROCESS_IP:?}"' in shell_line(made.launch_command)

@@ -10,7 +10,7 @@ from tuning.recommender.action import Action, Kind, Level, Recommendation, sugge
 from tuning.recommender.facts import Facts
 from tuning.recommender.memory_plan import gib, most_rows, needed_and_budget, needing, planned_step
 from tuning.recommender.schedule import max_steps, world_size
-from tuning.recommender.values import by_user, counted, is_lora, number, power_of_two_up_to, whole
+from tuning.recommender.values import by_user, counted, is_from_scratch, is_lora, number, power_of_two_up_to, whole
 
 _LORA_BATCH, _FULL_BATCH, _LEAST_BATCH = 16, 64, 8
 ENOUGH_STEPS = 200
@@ -58,9 +58,7 @@ class BatchSize(Action):
             return suggest({path: min(share, _UNMEASURED_ROWS)}, comment, Kind.SYSTEM_PERFORMANCE, "TRL's default of 8")
         amount = f"about {gib(found[0])} of {gib(found[1])}"
         if rows == 0:
-            comment = (
-                f"Even one row of {step.length:,} tokens needs {amount}: take LoRA, a smaller model or more shards."
-            )
+            comment = f"Even one row of {step.length:,} tokens needs {amount}: {_what_helps(ir, facts)}."
             return suggest({path: 1}, comment, Kind.SYSTEM_PERFORMANCE, _MEMORY_SOURCE, Level.USER_INTERVENTION)
         comment = f"{needing(replace(step, rows=rows))} {amount}."
         return suggest({path: rows}, comment, Kind.SYSTEM_PERFORMANCE, _MEMORY_SOURCE)
@@ -111,6 +109,13 @@ class PinMemory(Action):
         comment = "Batches stay in the memory of the CPU."
         values = {"training.dataloader_pin_memory": False}
         return suggest(values, comment, Kind.SYSTEM_PERFORMANCE, "torch's documentation of DataLoader")
+
+
+def _what_helps(ir: IR, facts: Facts) -> str:
+    """Say what takes less memory than this run, of what can be done here."""
+    adapters = [] if is_lora(ir) or is_from_scratch(ir) else ["take LoRA"]
+    shards = ["more shards"] if facts.hardware is not None and facts.hardware.accelerator == "cuda" else []
+    return " or ".join([*adapters, "a smaller model", "shorter rows", *shards])
 
 
 def wanted_batch(ir: IR, facts: Facts) -> int:

@@ -10,6 +10,7 @@ from tuning.recommender.adapters.mapping import Reading, Writing
 
 _FROM_VALUE = {"role": "from", "content": "value"}
 _ROLE_CONTENT = {"role": "role", "content": "content"}
+_OLDER_NAMES = {"message_field_role": "role", "message_field_content": "content"}
 
 
 def _columns(prompt: str, answer: str) -> dict[str, str]:
@@ -84,8 +85,7 @@ def _read_kind(reading: Reading, key: str, kind: dict[str, Any], first: dict[str
     if kind != first:
         reading.skip(f"{key}.type", kind.get("type"), "one run has rows of one shape; the first dataset's is taken")
         return
-    if kind.get("message_property_mappings") == _ROLE_CONTENT:
-        kind = {name: value for name, value in kind.items() if name != "message_property_mappings"}
+    kind = _in_the_newest_words(kind)
     by_shape = next((name for name, said in _TYPES.items() if said == kind), None)
     if by_shape is not None:
         reading.put("data.data_format", by_shape, "datasets[].type")
@@ -96,6 +96,19 @@ def _read_kind(reading: Reading, key: str, kind: dict[str, Any], first: dict[str
     else:
         for name, value in kind.items():
             reading.skip(f"{key}.{name}", value, "such rows have no counterpart here; give data_formatter_template")
+
+
+def _in_the_newest_words(kind: Mapping[str, Any]) -> dict[str, Any]:
+    """Say with `message_property_mappings` what older files say with two keys, or with the type sharegpt."""
+    if kind == {"type": "sharegpt"}:
+        return _TYPES["sharegpt"]
+    said = {name: value for name, value in kind.items() if name not in _OLDER_NAMES}
+    older = {role: kind[name] for name, role in _OLDER_NAMES.items() if name in kind}
+    if older and "message_property_mappings" not in said:
+        said["message_property_mappings"] = {**_ROLE_CONTENT, **older}
+    if said.get("message_property_mappings") == _ROLE_CONTENT:
+        del said["message_property_mappings"]
+    return {**_TYPES["chat"]} if said == {**_TYPES["chat"], "field_messages": "messages"} else said
 
 
 def write_rows(writing: Writing) -> None:

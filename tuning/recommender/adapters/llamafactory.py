@@ -26,7 +26,13 @@ from tuning.recommender.adapters.conversions import (
     with_commas,
     write_sampling,
 )
-from tuning.recommender.adapters.launch import num_machines, num_processes
+from tuning.recommender.adapters.launch import (
+    MACHINE_RANK,
+    MAIN_PROCESS_IP,
+    Expanded,
+    num_machines,
+    num_processes,
+)
 from tuning.recommender.adapters.llamafactory_parts import (
     read_bits,
     read_names,
@@ -192,8 +198,9 @@ class LlamaFactoryAdapter(TableAdapter):
             return words
         names = {"FORCE_TORCHRUN": 1, "NPROC_PER_NODE": processes // machines}
         if machines > 1:
-            names |= {"NNODES": machines, "NODE_RANK": "MACHINE_RANK", "MASTER_ADDR": "MAIN_PROCESS_IP"}
-        return ["env", *(f"{name}={value}" for name, value in names.items()), *words]
+            names |= {"NNODES": machines}
+        others = Expanded(f"NODE_RANK={MACHINE_RANK}"), Expanded(f"MASTER_ADDR={MAIN_PROCESS_IP}")
+        return ["env", *(f"{name}={value}" for name, value in names.items()), *(others if machines > 1 else ()), *words]
 
 
 def _entry(path: str, ir: IR) -> dict[str, Any]:
