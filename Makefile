@@ -9,7 +9,7 @@ DEV := $(VENV)/.dev-installed
 # Twice quiet: some machines warn of each index that lacks a package. Errors are shown.
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 
-.PHONY: help quickstart test test-fast browser check format faults bench-tracking bench-memory bench-recommender bench-api clean
+.PHONY: help quickstart test test-fast browser check format faults bench-tracking bench-memory bench-recommender bench-api bench-preprocessing clean
 
 help:
 	@echo "make quickstart   set up and train a small model, tracked to Aim and MLflow (minutes, most of it installing)"
@@ -23,6 +23,7 @@ help:
 	@echo "make bench-memory  compare estimated, traced and measured memory, and write docs/memory.md (some 20 minutes)"
 	@echo "make bench-recommender  train recommended and other configurations, and write docs/recommended-runs.md (an hour)"
 	@echo "make bench-api       measure the recommender's HTTP API (a minute)"
+	@echo "make bench-preprocessing  time tokenizing against TRL's, and write docs/preprocessing.md (some 15 minutes)"
 	@echo "make clean        remove the environment that make made, and caches; runs/ stays"
 	@echo "Variables: VENV=$(VENV) PYTHON=$(PYTHON) WORKERS=$(WORKERS)"
 
@@ -73,6 +74,10 @@ bench-recommender: $(DEV)
 bench-api: $(DEV)
 	@echo "==> python -m benchmarks.api"
 	@$(BIN)/python -m benchmarks.api
+
+bench-preprocessing: $(DEV)
+	@echo "==> python -m benchmarks.preprocessing"
+	@$(BIN)/python -m benchmarks.preprocessing
 
 clean:
 	@if [ -f $(MADE) ]; then echo "==> removing $(VENV)"; rm -rf $(VENV); else echo "==> $(VENV) was not made by make: it stays"; fi

@@ -37,13 +37,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "registry": {"errors"},
     "config": {"errors", "registry"},
     **{part: FOUNDATION for part in PARTS},
+    # What is generated is compared with rows, and made from their tokens; no row is read in a way of its own.
+    "evaluation": FOUNDATION | {"data"},
     # Facts and training read rows through one reader; the reader imports no torch, which another test asserts.
     "recommender": FOUNDATION | {"data"},
     "world": FOUNDATION,
     "tokenizer": FOUNDATION | {"data"},
     "quantization": FOUNDATION,
     "model": FOUNDATION | {"acceleration", "data", "tokenizer", "quantization"},
+    "preparation": FOUNDATION | {"data", "tokenizer", "model", "world"},
     "checkpoint_callback": set(),
+    "baseline_callback": set(),
+    "measurement": FOUNDATION | {"data", "evaluation", "trackers", "baseline_callback"},
+    "saved_model": FOUNDATION | {"model", "tokenizer"},
+    "evaluate_cli": FOUNDATION
+    | {"data", "evaluation", "trackers", "measurement", "saved_model", "sft_trainer", "tokenizer", "model"}
+    | {"preparation", "arguments", "console", "recommender"},
+    "generate_cli": FOUNDATION | {"data", "evaluation", "saved_model", "tokenizer", "model", "console", "recommender"},
     "interruption": {"errors"},
     "stop_callback": {"errors", "interruption"},
     "fingerprints": FOUNDATION | {"data"},
@@ -51,10 +61,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": FOUNDATION | {"fingerprints", "recommender", "trackers", "world"},
     "sft_trainer": FOUNDATION
     | PARTS
-    | {"recommender", "world", "tokenizer", "quantization", "model", "console", "run"}
+    | {"recommender", "world", "tokenizer", "quantization", "model", "preparation", "measurement", "console", "run"}
     | {"checkpoint_callback", "interruption", "stop_callback"},
+    "preview": FOUNDATION | {"data", "recommender", "tokenizer", "preparation"},
+    "preprocessing": FOUNDATION | {"console", "data", "preparation", "sft_trainer"},
     "recipes": FOUNDATION | {"sft_trainer", "recommender"},
-    "cli": FOUNDATION | {"sft_trainer", "recommender", "recipes", "trackers"},
+    "cli": FOUNDATION
+    | {"sft_trainer", "recommender", "recipes", "trackers", "preview", "preprocessing"}
+    | {"evaluate_cli", "generate_cli"},
 }
 """Part of the package -> the other parts that it may import, wherever in the file the import stands."""
 
@@ -64,6 +78,7 @@ MACHINE_PATH = re.compile(r"(?<![\w.~}])/(?:" + "|".join(["work", "root", "home"
 WITHOUT_EXTRAS = """
 import sys
 WITHOUT = {"aim", "wandb", "mlflow", "tensorboard", "trackio", "bitsandbytes", "fastapi", "uvicorn", "gguf"}
+WITHOUT |= {"lm_eval", "rouge_score", "sacrebleu", "sklearn"}
 class Without:
     def __init__(self, finder):
         self.finder = finder

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from trl.trainer.sft_config import SFTConfig
 
-_OURS = frozenset({"resume_from_checkpoint", "model_init_kwargs", "pad_token"})
+_OURS = frozenset({"resume_from_checkpoint", "model_init_kwargs", "pad_token", "assistant_only_loss"})
 """Fields of SFTConfig that are acted on before the trainer exists."""
 
 
-def sft_config(config: TuningConfig, assistant_only_loss: bool) -> SFTConfig:
+def sft_config(config: TuningConfig) -> SFTConfig:
     """Make TRL's arguments from the decided fields; what is undecided keeps Hugging Face's default.
+
+    TRL is told that the rows are tokens already, cut to their length; where rows share a sequence, that positions keep
+    them apart, in evaluation, too.
 
     Raises:
         UserError: Hugging Face refuses a combination; its reason is passed on.
@@ -34,15 +37,24 @@ def sft_config(config: TuningConfig, assistant_only_loss: bool) -> SFTConfig:
         if value is not None and name in sft_config_fields() and name not in _OURS
     }
     ours: dict[str, Any] = {"report_to": "none", "trust_remote_code": config.model.trust_remote_code}
-    derived: dict[str, Any] = {"assistant_only_loss": assistant_only_loss, "disable_tqdm": not sys.stderr.isatty()}
+    derived: dict[str, Any] = {"disable_tqdm": not sys.stderr.isatty()}
+    decided["dataset_kwargs"] = {**(decided.get("dataset_kwargs") or {}), "skip_prepare_dataset": True}
     try:
         with warnings.catch_warnings():  # TRL sets the name that transformers has retired, whatever one chooses
             warnings.filterwarnings(
                 "ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning
             )
-            return SFTConfig(**derived | decided | ours)
+            return _without_preparation(SFTConfig(**derived | decided | ours))
     except (ValueError, TypeError, ImportError) as error:
         raise UserError(f"training: Hugging Face refuses these settings together: {error}") from error
+
+
+def _without_preparation(args: SFTConfig) -> SFTConfig:
+    """Keep packed rows apart by their positions, and TRL from cutting rows that are cut."""
+    args.padding_free = bool(args.padding_free or args.packing or args.eval_packing)
+    if args.padding_free and not args.packing:
+        args.max_length = None
+    return args
 
 
 def peft_config_of(config: TuningConfig, model: PreTrainedModel, new_token_ids: list[int]) -> LoraConfig | None:

@@ -38,6 +38,10 @@ def _parser() -> argparse.ArgumentParser:
         ("validate", _validate, "check a configuration and change nothing"),
         ("recommend", _recommend, "complete a configuration and say why"),
         ("plan", _plan, "say what will run, and whether it fits"),
+        ("preview", _preview, "show rows as they are trained on, and what the audit finds"),
+        ("preprocess", _preprocess, "tokenize the rows ahead of a run, which takes them up"),
+        ("evaluate", _evaluate, "measure a saved model or adapter on held-out rows"),
+        ("generate", _generate, "have a saved model or adapter go on from prompts"),
         ("import", _import, "make a configuration from one of another program"),
         ("sync", _sync, "deliver a run's record to its trackers, without duplicates"),
         ("runs", _runs, "list the runs of this machine: state, steps, losses, links"),
@@ -74,6 +78,30 @@ def _plan(argv: list[str]) -> int:
     from tuning.recommender.plan_cli import main as plan
 
     return plan(argv)
+
+
+def _preview(argv: list[str]) -> int:
+    from tuning.preview import main as preview
+
+    return preview(argv)
+
+
+def _preprocess(argv: list[str]) -> int:
+    from tuning.preprocessing import main as preprocess
+
+    return preprocess(argv)
+
+
+def _evaluate(argv: list[str]) -> int:
+    from tuning.evaluate_cli import main as evaluate
+
+    return evaluate(argv)
+
+
+def _generate(argv: list[str]) -> int:
+    from tuning.generate_cli import main as generate
+
+    return generate(argv)
 
 
 def _import(argv: list[str]) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.config.ir import leaves
-from tuning.data.rows import Rows
+from tuning.data.prepared import Prepared
 from tuning.errors import TuningError
 from tuning.recommender.action import Recommendation
 from tuning.trackers.redaction import redact_text
@@ -61,9 +61,11 @@ def tell_notices(notices: Sequence[str]) -> None:
         logger.warning("%s", notice)
 
 
-def tell_start(rows: Rows, checkpoint: str | None) -> None:
+def tell_start(rows: Prepared, checkpoint: str | None, streaming: bool) -> None:
     """State what is trained on, and from where."""
-    logger.info("data: %d rows to train on, %d held out, format %s", len(rows.train), len(rows.validation), rows.format)
+    num_train = "streamed rows" if streaming else f"{rows.num_rows('train')} rows"
+    logger.info("data: %s to train on, %d held out, format %s", num_train, rows.num_rows("validation"), rows.format)
+    logger.info("tokens: %s %s", "kept in" if rows.is_new else "taken up from", rows.folder)
     if checkpoint is not None:
         logger.info("going on from %s (resume_from_checkpoint=false starts anew)", checkpoint)
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tuning.config.sections import Data, Model
-from tuning.data.sources import files_of, read_rows
+from tuning.data.run_datasets import is_trained_on
+from tuning.data.sources import Row, files_of, read_rows
+from tuning.data.tasks import training_paths
 
 _CHUNK_BYTES = 1 << 18
 _MOST_FILES_LISTED = 20
@@ -22,7 +24,12 @@ _JSON_TYPES = {str: "string", bool: "boolean", int: "long", float: "double", lis
 
 def data_fingerprint(data: Data) -> dict[str, Any]:
     """Describe the training files and the held-out ones, each by its path, rows, bytes and SHA-256."""
-    given = {"training": data.training_data_path, "validation": data.validation_data_path}
+    is_built_in = data.task_type is not None and not data.datasets
+    training = training_paths(data) if data.training_data_path or is_built_in else []
+    validation = list(data.validation_data_path or ())
+    for dataset in data.datasets or ():
+        (training if is_trained_on(dataset) else validation).extend(dataset.data_paths)
+    given = {"training": training, "validation": validation}
     return {name: _dataset(paths) for name, paths in given.items() if paths}
 
 
@@ -126,7 +133,7 @@ def _count_rows(file: Path) -> int:
 
 def _columns(file: Path) -> dict[str, str]:
     """Name the columns of a file and the JSON types of its first row."""
-    first = next(read_rows([str(file)]), None)
+    first = next((row for row in read_rows([str(file)]) if isinstance(row, Row)), None)
     return {name: _JSON_TYPES.get(type(value), "any") for name, value in (first.values if first else {}).items()}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -14,35 +13,44 @@ from typing import TYPE_CHECKING, Any
 from tuning import console
 from tuning.arguments import peft_config_of, sft_config
 from tuning.config.building import build_config, complete, with_checked_values
+from tuning.config.files import missing_files
 from tuning.config.ir import IR
 from tuning.config.loading import load_ir, load_mapping
 from tuning.config.rules import held_out_rows
 from tuning.config.schema import TuningConfig
-from tuning.data.datasets import Splits, is_supervised, load_datasets
-from tuning.data.rows import Rows, load_rows
+from tuning.data.audit_report import audit_params, write_audit
+from tuning.data.data_config import with_datasets
+from tuning.data.datasets import load_datasets
+from tuning.data.packing import check_rows_apart
+from tuning.data.prepared import write_skipped
+from tuning.data.rows import load_rows
+from tuning.data.run_datasets import unusable_datasets
 from tuning.data.sources import missing_sources
-from tuning.errors import EXIT_INTERNAL_ERROR, EXIT_SUCCESS, DataError, Preempted, Problem, UserError
+from tuning.data.streaming import stream_rows
+from tuning.errors import EXIT_INTERNAL_ERROR, EXIT_SUCCESS, Preempted, Problem, UserError
+from tuning.evaluation.requirements import rows_to_ask, unusable_evaluation
 from tuning.interruption import StopRequest, stop_on_request
+from tuning.measurement import evaluate, measure_before_training, questions_for
 from tuning.model import STATE_FILE, find_checkpoint, is_finished, load_model, seed_of, unusable_model
+from tuning.preparation import Preparation, max_length_of, prepare
 from tuning.quantization import keep_adapters_in_float32, unusable_quantization
 from tuning.recommender.action import Recommendation
 from tuning.recommender.engine import recommend
-from tuning.run import first_line, run_folder, start_run, write_json
-from tuning.tokenizer import Additions, load_tokenizer
+from tuning.run import first_line, run_folder, start_run
+from tuning.tokenizer import Additions
 from tuning.trackers.tracker import Tracker
 from tuning.trackers.tracker_factory import check_trackers
-from tuning.world import check_world_size
+from tuning.world import check_world_size, rank
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
     from trl.trainer.sft_trainer import SFTTrainer
 
+    from tuning.evaluation.scored_trainer import ScoredTrainer
+
 logger = logging.getLogger("tuning")
 
-EVALUATION_FILE = "eval.json"
 MODEL_FOLDER = "model"
-_LARGEST_EXPONENT = 700.0
-"""exp of it is still a finite float."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +80,14 @@ def load_config(source: Sequence[str] | Mapping[str, Any] = ()) -> Job:
     """
     loaded = load_mapping(source) if isinstance(source, Mapping) else load_ir(source)
     console.tell_notices(loaded.notices)
-    checks = (missing_sources, unusable_model, _tracker_problems)
-    given = build_config(loaded.ir, checks, loaded.problems)
-    ir = with_checked_values(loaded.ir, given)
+    checks = (missing_files, missing_sources, unusable_datasets, unusable_model, unusable_evaluation, _tracker_problems)
+    ir = with_datasets(loaded.ir, loaded.problems)
+    given = build_config(ir, checks, loaded.problems)
+    ir = with_checked_values(ir, given)
     recommendations: list[Recommendation] = []
     if given.recommender.recommend:
         ir, recommendations = recommend(ir)
-    config = build_config(ir, (held_out_rows, unusable_quantization))
+    config = build_config(ir, (held_out_rows, rows_to_ask, unusable_quantization))
     return Job(config, complete(ir, config), tuple(recommendations))
 
 
@@ -100,18 +109,22 @@ def train(
     config = job.config
     check_world_size(config, job.document)
     checkpoint = find_checkpoint(config)
-    rows = load_rows(config.data, seed_of(config))
+    preparation = prepare(config)
+    held_out, encoding = preparation.prepared.held_out_rows(), preparation.encodings.validation
+    questions = questions_for(config, held_out, encoding, preparation.tokenizer)
     resumed = checkpoint is not None
     with stop_on_request() as request, start_run(config, job.document, job.recommendations, resumed) as run:
         tracker = run.tracker
-        console.tell_start(rows, checkpoint)
-        trainer, additions = build_trainer(config, rows, tracker, request, additional_callbacks)
+        console.tell_start(preparation.prepared, checkpoint, config.data.streaming)
+        record_data(config, preparation, tracker)
+        trainer = build_trainer(config, preparation, tracker, request, additional_callbacks)
         run.record_model()
         tracker.track(additional_metrics or {}, stage="additional")
+        measure_before_training(trainer, config, questions, run_folder(config))
         trained = fit(trainer, checkpoint)
         request.raise_if_stopped()
-        metrics = {**trained, **evaluate(trainer, tracker)}
-        model_folder = save_model(trainer, config, additions)
+        metrics = {**trained, **evaluate(trainer, config, questions, tracker, run_folder(config)).metrics}
+        model_folder = save_model(trainer, config, preparation.additions)
         tracker.set_params({"model_folder": str(model_folder.resolve()), **metrics}, name="results")
     if trainer.is_world_process_zero():
         history = trainer.state.log_history
@@ -126,42 +139,56 @@ def check(config: TuningConfig) -> None:
         UserError: the run would refuse the checkpoint or the rows.
     """
     find_checkpoint(config)
-    load_rows(config.data, seed_of(config))
+    read = stream_rows if config.data.streaming else load_rows
+    read(config.data, seed_of(config))
+
+
+def record_data(config: TuningConfig, preparation: Preparation, tracker: Tracker) -> None:
+    """Write what the audit found, and which rows were skipped, to the run folder; trackers get the audit, too."""
+    if rank() == 0:
+        write_skipped(preparation.prepared.skipped, run_folder(config))
+    if preparation.audit is not None:
+        tracker.set_params(audit_params(preparation.audit), name="audit")
+        if rank() == 0:
+            write_audit(preparation.audit, run_folder(config))
 
 
 def build_trainer(
-    config: TuningConfig, rows: Rows, tracker: Tracker, request: StopRequest, callbacks: Sequence[TrainerCallback]
-) -> tuple[SFTTrainer, Additions]:
-    """Load the tokenizer and the model, and give them to TRL's trainer; also returns what the tokenizer was given."""
-    from jinja2 import TemplateError
-    from trl.trainer.sft_trainer import SFTTrainer  # the dear imports start here
-
+    config: TuningConfig,
+    preparation: Preparation,
+    tracker: Tracker,
+    request: StopRequest,
+    callbacks: Sequence[TrainerCallback],
+) -> ScoredTrainer:
+    """Load the model, and give it to TRL's trainer with the tokens of the rows."""
     from tuning.checkpoint_callback import CheckpointCallback
+    from tuning.evaluation.scored_trainer import ScoredTrainer  # the dear imports start here
     from tuning.stop_callback import StopCallback
 
     console.hide_progress_bars()
-    tokenizer, additions = load_tokenizer(config)
-    splits = load_datasets(rows, tokenizer)
     started = time.monotonic()
-    model = load_model(config, tokenizer, additions)
+    model = load_model(config, preparation.tokenizer, preparation.additions)
     tracker.track(time.monotonic() - started, "model_load_time", stage="additional")
-    args = sft_config(config, splits.assistant_only_loss)
+    args = sft_config(config)
     console.tell_devices(args, model)
+    splits = load_datasets(preparation.prepared, args, max_length_of(config), preparation.stream)
     try:
-        trainer = SFTTrainer(
+        trainer = ScoredTrainer(
             model,
             args,
             train_dataset=splits.train,
             eval_dataset=splits.validation,
-            processing_class=tokenizer,
-            peft_config=peft_config_of(config, model, additions.new_token_ids),
+            processing_class=preparation.tokenizer,
+            peft_config=peft_config_of(config, model, preparation.additions.new_token_ids),
             callbacks=[*_callback_of(tracker), CheckpointCallback(), StopCallback(request), *callbacks],
+            wants_f1=config.evaluation.token_f1,
         )
-    except (ValueError, ImportError, TemplateError) as error:
+    except (ValueError, ImportError) as error:
         raise UserError(f"TRL refuses this configuration: {error}") from error
     keep_adapters_in_float32(trainer.model, bf16=bool(args.bf16))
-    check_rows_left(trainer, splits)
-    return trainer, additions
+    if args.padding_free and model.device.type == args.device.type:
+        check_rows_apart(model)
+    return trainer
 
 
 def fit(trainer: SFTTrainer, checkpoint: str | None) -> dict[str, float]:
@@ -178,25 +205,6 @@ def fit(trainer: SFTTrainer, checkpoint: str | None) -> dict[str, float]:
     return {}
 
 
-def evaluate(trainer: SFTTrainer, tracker: Tracker) -> dict[str, float]:
-    """Measure the final model on the held-out rows and write `eval.json`; nothing without such rows."""
-    if trainer.eval_dataset is None:
-        return {}
-    metrics = _evaluation_at_the_last_step(trainer) or trainer.evaluate()
-    metrics["perplexity"] = math.exp(min(metrics["eval_loss"], _LARGEST_EXPONENT))
-    tracker.track({name: metrics[name] for name in ("eval_loss", "perplexity")}, stage="final")
-    if trainer.is_world_process_zero():
-        write_json(Path(str(trainer.args.output_dir)) / EVALUATION_FILE, metrics)
-    return metrics
-
-
-def _evaluation_at_the_last_step(trainer: SFTTrainer) -> dict[str, float]:
-    """Return what the last step's own evaluation measured, where the model is still the one that it measured."""
-    last = next((entry for entry in reversed(trainer.state.log_history) if "eval_loss" in entry), {})
-    is_final = last.get("step") == trainer.state.global_step and not trainer.args.load_best_model_at_end
-    return {name: value for name, value in last.items() if name != "step"} if is_final else {}
-
-
 def save_model(trainer: SFTTrainer, config: TuningConfig, additions: Additions) -> Path:
     """Save the model or its adapter, the tokenizer, and what was added to it; returns the folder."""
     given = config.training.save_model_dir
@@ -206,28 +214,6 @@ def save_model(trainer: SFTTrainer, config: TuningConfig, additions: Additions) 
         additions.save(folder)
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle of all arguments; config.json tells them
     return folder
-
-
-def check_rows_left(trainer: SFTTrainer, splits: Splits) -> None:
-    """Say how many rows have no response left after truncation; TRL leaves them out without a word.
-
-    Raises:
-        DataError: no row is left.
-    """
-    arguments: Any = trainer.args
-    prepared: dict[str, Any] = {"train": trainer.train_dataset, "eval": trainer.eval_dataset}
-    for name, given in (("train", splits.train), ("eval", splits.validation)):
-        if given is None:
-            continue
-        if arguments.packing:
-            gone = 0 if is_supervised(prepared[name]) else len(given)
-        else:
-            gone = len(given) - len(prepared[name])
-        told = f"{name}: {gone} of {len(given)} rows have no response within max_length={arguments.max_length}"
-        if gone == len(given):
-            raise DataError(f"{told}; raise it")
-        if gone:
-            logger.warning("%s; they are left out", told)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,14 +8,15 @@ import pytest
 
 from tuning.config.building import build_config
 from tuning.config.loading import load_mapping
-from tuning.data.sources import files_of, missing_sources, read_rows
-from tuning.errors import DataError
+from tuning.data.sources import Row, Skipped, files_of, missing_sources, read_rows
 
 ROWS = [{"question": "1+1?", "answer": "2"}, {"question": "2+2?", "answer": "4"}]
 
 
 def read(path: Path | str) -> list[dict[str, Any]]:
-    return [row.values for row in read_rows([str(path)])]
+    rows = list(read_rows([str(path)]))
+    assert all(isinstance(row, Row) for row in rows)
+    return [row.values for row in rows if isinstance(row, Row)]
 
 
 @pytest.mark.parametrize(
@@ -63,25 +64,37 @@ def test_a_line_separator_inside_a_row_does_not_end_it(tmp_path: Path) -> None:
     assert read(tmp_path / "a.json") == [{"text": "a\u2028b"}, {"text": "c"}]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "told"),
-    [
-        ("a.jsonl", b'{"a": 1}\n{"a": \n', "row 2: not JSON"),
-        ("a.jsonl", b'{"a": 1, "a": 2}\n', "row 1: the key a stands more than once"),
-        ("a.jsonl", b"[1]\n", "row 1: expected an object"),
-        ("a.jsonl", b'{"a": "\xe9"}\n', "not UTF-8 at byte 7"),
-        ("a.json", b'{"rows": 1}', "expected an array of rows"),
-        ("a.csv", b"a,b,a\n1,2,3\n", "the header names a more than once"),
-        ("a.csv", b"a,b\n1\n", "row 1: has 1 cells where the header has 2"),
-        ("a.parquet", b"no parquet", "cannot be read"),
-        ("a.arrow", b"no arrow", "cannot be read"),
-    ],
-)
-def test_a_faulty_file_is_refused_by_name_and_row(tmp_path: Path, name: str, content: bytes, told: str) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=name) as error:
-        read(tmp_path / name)
-    assert told in str(error.value)
+def test_a_row_that_is_no_object_is_skipped_and_the_others_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('[1]\n{"a": "b"}\nnull\n')
+    assert list(read_rows([str(file)])) == [
+        Skipped(f"{file} row 1", "expected an object with columns, got list"),
+        Row(f"{file} row 2", {"a": "b"}),
+        Skipped(f"{file} row 3", "expected an object with columns, got NoneType"),
+    ]
+
+
+def test_rows_that_hold_rows_are_laid_flat_with_the_columns_around_them(tmp_path: Path) -> None:
+    file = tmp_path / "squad.json"
+    qas = [{"id": "1", "question": "q1", "answers": []}, {"id": "2", "question": "q2", "answers": []}]
+    file.write_text(json.dumps({"data": [{"title": "t", "paragraphs": [{"context": "c", "qas": qas}]}]}))
+    assert list(read_rows([str(file)])) == [
+        Row(f"{file} row 1, paragraph 1, qa {number}", {"title": "t", "context": "c", **qa})
+        for number, qa in enumerate(qas, start=1)
+    ]
+
+
+def test_instances_are_laid_flat_and_one_that_is_no_object_is_skipped(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text(json.dumps({"instruction": "x", "instances": [{"input": "", "output": "y"}, "z"]}))
+    first, second = read_rows([str(file)])
+    assert first == Row(f"{file} row 1, instance 1", {"instruction": "x", "input": "", "output": "y"})
+    assert second == Skipped(f"{file} row 1, instance 2", "column instances: expected a list of objects, got str")
+
+
+def test_a_list_of_the_same_name_that_holds_no_rows_is_a_column_like_others(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "t", "instances": ["a"], "paragraphs": 3}')
+    assert read(tmp_path / "a.jsonl") == [{"text": "t", "instances": ["a"], "paragraphs": 3}]
 
 
 def test_only_a_name_that_can_be_no_file_is_a_hub_id(tmp_path: Path) -> None:
@@ -104,3 +117,22 @@ def test_a_split_is_refused_for_files_which_have_none(tmp_path: Path, split: str
     settings = {"model_name_or_path": "m", "training_data_path": str(file), "output_dir": "o", "dataset_split": split}
     config = build_config(load_mapping(settings).ir)
     assert [problem.path for problem in missing_sources(config)] == paths
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"task_type": "rags"}, "data.task_type: there is no task type 'rags'. Did you mean 'rag'?"),
+        ({"task_type": "text"}, "data.training_data_path: training data is required; task_type text has no rows"),
+        ({"datasets": [{"data_paths": ["owner/rows"], "task_type": "?"}]}, "data.datasets[0].task_type: there is no"),
+    ],
+)
+def test_a_task_type_that_cannot_be_is_told_with_all_other_problems(settings: dict[str, Any], told: str) -> None:
+    config = build_config(load_mapping({"model_name_or_path": "m", "output_dir": "o", **settings}).ir)
+    (problem,) = missing_sources(config)
+    assert str(problem).startswith(told)
+
+
+def test_a_task_type_with_rows_of_its_own_needs_no_path() -> None:
+    settings = {"model_name_or_path": "m", "output_dir": "o", "task_type": "chat"}
+    assert not list(missing_sources(build_config(load_mapping(settings).ir)))

@@ -53,6 +53,7 @@ def with_model(**fields: Any) -> Facts:
         (replace(MANY, model=None), decided(**FLASH), False),
         (NOTHING, decided(**FLASH), False),
         (with_model(model_type="jamba"), decided(**FLASH), False),
+        (with_model(model_type="falcon"), decided(**FLASH), False),
         (with_model(model_type="a type of my own"), decided(**FLASH), False),
         (MANY, document(**FLASH, training__max_steps=500), True),
         (MANY, document(**FLASH, training__max_steps=100_000), False),

@@ -97,3 +97,40 @@ def test_lengths_are_summarised_by_nearest_rank() -> None:
     assert Lengths.of(range(1, 101)) == Lengths(50.5, 50, 95, 99, 100)
     assert Lengths.of([7]) == Lengths(7.0, 7, 7, 7, 7)
     assert Lengths.of([]) is None
+
+
+def test_rows_within_rows_are_counted_one_by_one(tmp_path: Path) -> None:
+    instances = [{"input": "", "output": str(number)} for number in range(3)]
+    facts = probe_data(with_rows(tmp_path, [{"instruction": "x", "instances": instances}] * 2))
+    assert facts is not None
+    assert (facts.num_rows, facts.format, facts.columns) == (6, "instruction", ("instruction", "input", "output"))
+
+
+def test_rows_of_token_ids_are_measured_as_they_are(tmp_path: Path, tiny_config_only_model: Path) -> None:
+    rows = [{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}, {"input_ids": [5]}]
+    facts = probe_data(with_rows(tmp_path, rows, model__model_name_or_path=str(tiny_config_only_model)))
+    assert facts is not None and facts.format == "pretokenized"
+    assert sorted(facts.row_lengths) == [(1, 1), (3, 2)]
+
+
+def test_tools_count_as_part_of_the_prompt(tmp_path: Path, tiny_config_only_model: Path) -> None:
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    rows = [{"messages": turns}, {"messages": turns, "tools": [{"name": "look_at_the_heron"}]}]
+    name = str(tiny_config_only_model)
+    without, with_tools = (probe_data(with_rows(tmp_path, [row], model__model_name_or_path=name)) for row in rows)
+    assert without is not None and with_tools is not None
+    assert with_tools.row_lengths[0].tokens > without.row_lengths[0].tokens + 5
+    assert with_tools.row_lengths[0].supervised_tokens == without.row_lengths[0].supervised_tokens
+
+
+def test_a_task_without_paths_has_the_rows_that_it_brings(tiny_config_only_model: Path) -> None:
+    facts = probe_data(document(data__task_type="rag", model__model_name_or_path=str(tiny_config_only_model)))
+    assert facts is not None
+    assert (facts.num_rows, facts.format, facts.num_unusable_sampled_rows) == (40, "question_answering", 0)
+
+
+def test_nothing_is_looked_for_before_an_answer_that_a_separator_begins(tmp_path: Path) -> None:
+    rows = [{"text": f"Q{number}\nAnswer: [sep] {number}"} for number in range(20)]
+    facts = probe_data(with_rows(tmp_path, rows, data__label_separator="[sep]"))
+    assert facts is not None and facts.response is None
+    assert facts.example is not None and set(facts.example) == {"prompt", "completion"}

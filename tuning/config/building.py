@@ -13,11 +13,15 @@ from tuning.config.ir import DEFAULT, IR, leaves, merge_patch, nested
 from tuning.config.names import field_paths
 from tuning.config.rules import RULES
 from tuning.config.schema import TuningConfig, sections
+from tuning.config.section import Section
 from tuning.config.types import choices, describe_field
 from tuning.errors import ConfigError, Problem
 from tuning.registry import did_you_mean
 
 Check = Callable[[TuningConfig], Iterable[Problem]]
+
+_DECIDED_BY_ROWS = frozenset({"assistant_only_loss"})
+"""Fields that follow from the rows where nobody decides them: TRL's default written down would decide another thing."""
 
 
 def build_config(ir: IR, checks: Sequence[Check] = (), problems: Sequence[Problem] = ()) -> TuningConfig:
@@ -70,7 +74,8 @@ def complete(ir: IR, config: TuningConfig) -> IR:
 def _default(name: str, path: str, config: TuningConfig) -> Any:
     """Return the default of a field: ours, or for a field of `SFTConfig` the one that TRL writes in its source."""
     value = _value_at(config, path)
-    hugging_face = sft_config_fields().get(name) if path.startswith("training.") else None
+    is_theirs = path.startswith("training.") and name not in _DECIDED_BY_ROWS
+    hugging_face = sft_config_fields().get(name) if is_theirs else None
     return hugging_face.default if value is None and hugging_face is not None else value
 
 
@@ -78,6 +83,10 @@ def _value_at(config: TuningConfig, path: str) -> Any:
     node: Any = config
     for name in path.split("."):
         node = getattr(node, name)
+    if isinstance(node, list):  # a document holds plain values
+        return [
+            item.model_dump(mode="json", exclude_unset=True) if isinstance(item, Section) else item for item in node
+        ]
     return node
 
 
@@ -124,7 +133,7 @@ def _type_problem(path: str, ir: IR) -> Problem:
 def _with_source(problem: Problem, ir: IR) -> Problem:
     """Add where the value came from, and the value itself."""
     for leaf, origin in ir.sources.items():
-        if leaf == problem.path or leaf.startswith(f"{problem.path}."):
+        if leaf == problem.path or leaf.startswith(f"{problem.path}.") or problem.path.startswith(f"{leaf}["):
             value = ir.get(problem.path) if problem.value is None else problem.value
             return dataclasses.replace(problem, source=origin, value=value)
     return problem

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tuning.config.schema import TuningConfig
 from tuning.errors import Problem
 
+_SOURCES = ("training_data_path", "datasets", "data_config_path")
+"""Fields that name the rows to train on; one of them does."""
+
 
 def required(config: TuningConfig) -> Iterator[Problem]:
     """Name the fields that nobody but the user can decide."""
     if config.model.model_name_or_path is None:
         yield Problem("model.model_name_or_path", "a model is required", hint="Give a folder or a Hub id.")
-    if not config.data.training_data_path:
-        yield Problem("data.training_data_path", "training data is required", hint="Give a file, folder or Hub id.")
+    if not any(_given(config, f"data.{name}") for name in (*_SOURCES, "task_type")):
+        hint = "Give a file, folder or Hub id, or datasets."
+        yield Problem("data.training_data_path", "training data is required", hint=hint)
     if config.training.output_dir is None:
         yield Problem("training.output_dir", "a run folder is required", hint="For example output_dir=runs/first.")
 
@@ -22,6 +27,7 @@ def required(config: TuningConfig) -> Iterator[Problem]:
 def only_one_of(config: TuningConfig) -> Iterator[Problem]:
     """Refuse fields that say the same thing in two ways."""
     pairs = (
+        *((f"data.{first}", f"data.{second}") for first, second in itertools.combinations(_SOURCES, 2)),
         ("model.chat_template", "model.chat_template_path"),
         ("data.dataset_text_field", "data.data_formatter_template"),
         ("data.dataset_text_field", "data.dataset_conversation_field"),
@@ -38,6 +44,18 @@ def steps(config: TuningConfig) -> Iterator[Problem]:
     """Refuse a number of steps that means nothing."""
     if config.training.max_steps is not None and config.training.max_steps < 1 and config.training.max_steps != -1:
         yield Problem("training.max_steps", "expected a whole number, at least 1 (or -1: by epochs)")
+
+
+def streaming(config: TuningConfig) -> Iterator[Problem]:
+    """Refuse rows that are read while training where their number would have to be known."""
+    if not config.data.streaming:
+        return
+    if config.training.max_steps is None or config.training.max_steps < 1:
+        hint = "Give the number of steps."
+        yield Problem("training.max_steps", "is required with data.streaming: an epoch has no known length", hint=hint)
+    if config.data.validation_fraction:
+        hint = "Give validation_data_path, or a dataset that is held out."
+        yield Problem("data.validation_fraction", "rows that are streamed cannot be parted", hint=hint)
 
 
 def precision(config: TuningConfig) -> Iterator[Problem]:
@@ -88,7 +106,8 @@ def evaluation(config: TuningConfig) -> Iterator[Problem]:
 
 def held_out_rows(config: TuningConfig) -> Iterator[Problem]:
     """Refuse an evaluation without rows. For a completed configuration: the recommender may hold some out."""
-    if config.data.validation_data_path or config.data.validation_fraction:
+    parts = (dataset.split for dataset in config.data.datasets or ())
+    if config.data.validation_data_path or config.data.validation_fraction or any(p and p.validation for p in parts):
         return
     training = config.training.model_dump()
     for name in ("eval_strategy", "load_best_model_at_end", "eval_on_start"):
@@ -99,13 +118,14 @@ def held_out_rows(config: TuningConfig) -> Iterator[Problem]:
 
 def _given(config: TuningConfig, path: str) -> bool:
     section, _, name = path.partition(".")
-    return getattr(getattr(config, section), name) not in (None, False, 0)
+    return getattr(getattr(config, section), name) not in (None, False, 0, [])
 
 
 RULES: tuple[Callable[[TuningConfig], Iterable[Problem]], ...] = (
     required,
     only_one_of,
     steps,
+    streaming,
     precision,
     scratch,
     quantization,

@@ -88,7 +88,7 @@ class Dataset(Section):
     sampling: Annotated[Number, Field(ge=0, le=1)] | None = None
     """Share of the mixture; the shares of all datasets add up to 1. None for all: one dataset after the other."""
     split: Shares | None = None
-    """Shares of the rows to train on and to hold out: {train: 0.8, validation: 0.2}. None: by data.validation_fraction."""
+    """Shares of rows to train on and to hold out: {train: 0.8, validation: 0.2}. None: by data.validation_fraction."""
     shuffle: Flag = True
     """Draw the rows of each share at random; false: the first are trained on, and the last held out."""
     rename_columns: dict[str, str] | None = None
@@ -109,8 +109,6 @@ class Dataset(Section):
     """As data.data_formatter_template, for these rows."""
     response_template: Unescaped | None = None
     """As data.response_template, for these rows."""
-    label_separator: Unescaped | None = None
-    """As data.label_separator, for these rows."""
     label_separator: Unescaped | None = None
     """As data.label_separator, for these rows."""
 

@@ -1,82 +1,97 @@
-"""Hand the rows to TRL as datasets, so that TRL tokenises, masks and packs them."""
+"""Hand tokenized rows to TRL as datasets: without rows that teach nothing, and packed on request."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tuning.data.rows import Rows
+import numpy as np
+
+from tuning.data.packing import packed
+from tuning.data.prepared import Prepared
+from tuning.data.streamed import TokenStream, streamed_dataset
+from tuning.data.token_table import TokenTable
 from tuning.data.tokenization import IGNORED_LABEL
 from tuning.errors import DataError
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase
+    from datasets import Dataset, IterableDataset
+    from trl.trainer.sft_config import SFTConfig
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Splits:
-    """The datasets of a run, and whether the template itself marks what the assistant says."""
-
-    train: Dataset
-    validation: Dataset | None
-    assistant_only_loss: bool
+_COLUMNS = ["input_ids", "labels"]
 
 
-def load_datasets(rows: Rows, tokenizer: PreTrainedTokenizerBase) -> Splits:
-    """Make the datasets; loss falls on the response alone, wherever a row has one."""
-    chat = "messages" in rows.train[0]
-    marked = chat and _marks_assistant(tokenizer)
-    if chat and not marked:
-        logger.warning(
-            "The chat template does not mark what the assistant says, so each of its turns becomes a row of its own "
-            "(prompt: the turns before it). A template with generation marks trains all turns in one row."
-        )
-    return Splits(
-        _dataset(rows.train, split_turns=chat and not marked),
-        _dataset(rows.validation, split_turns=chat and not marked) if rows.validation else None,
-        assistant_only_loss=marked,
-    )
+class Splits(NamedTuple):
+    """The datasets of a run, as TRL's trainer takes them."""
+
+    train: Dataset | IterableDataset
+    validation: Dataset | IterableDataset | None
 
 
-def is_supervised(dataset: Any) -> bool:
-    """Tell whether any token of a prepared dataset is trained on."""
-    return any(label != IGNORED_LABEL for row in dataset for label in row["labels"])
+def is_supervised(tokens: TokenTable) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Tell of each sequence whether any token of it is trained on."""
+    found = [np.zeros(0, np.bool_)]
+    for labels in tokens.table["labels"].chunks:
+        lengths = labels.value_lengths().to_numpy(zero_copy_only=False)
+        counted = np.concatenate([[0], np.cumsum(labels.flatten().to_numpy() != IGNORED_LABEL)])
+        ends = np.cumsum(lengths)
+        found.append(counted[ends] > counted[ends - lengths])
+    return np.concatenate(found)
 
 
-def _dataset(rows: list[dict[str, Any]], split_turns: bool) -> Dataset:
-    from datasets import Dataset
-    from pyarrow import ArrowException
+def check_rows_left(prepared: Prepared, max_length: int | None) -> None:
+    """Say how many sequences have nothing to train on, and are left out.
 
-    turns = [turn for row in rows for turn in _turns(row)] if split_turns else rows
-    if not turns:
-        raise DataError("no conversation has a turn of the assistant that answers something")
-    try:
-        return Dataset.from_list(turns)
-    except (ArrowException, TypeError) as error:
-        raise DataError(f"the rows differ in shape, and one dataset has one shape: {error}") from error
-
-
-def _turns(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Make one prompt and completion of each assistant turn of a conversation."""
-    messages = row["messages"]
-    for index, message in enumerate(messages):
-        if message["role"] == "assistant" and index > 0:
-            yield {"prompt": messages[:index], "completion": [message]}
+    Raises:
+        DataError: none is left.
+    """
+    for name, tokens in prepared.tables.items():
+        taught = is_supervised(tokens)
+        gone = len(taught) - int(taught.sum())
+        within = "" if max_length is None else f" within max_length={max_length}"
+        told = f"{name}: {gone} of {len(taught)} rows have no response{within}"
+        if gone == len(taught):
+            raise DataError(told if max_length is None else f"{told}; raise it")
+        if gone:
+            logger.warning("%s; they are left out", told)
 
 
-def _marks_assistant(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Tell whether TRL can see what the assistant says: by the template's marks, or by its own copy of the template."""
-    from trl.chat_template_utils import get_training_chat_template, has_generation_markers
+def load_datasets(
+    prepared: Prepared, args: SFTConfig, max_length: int | None, stream: TokenStream | None = None
+) -> Splits:
+    """Map the sequences that teach something into memory, or stream those to train on; then pack and shuffle."""
+    eval_packing = args.packing if args.eval_packing is None else args.eval_packing
+    tokens = _mapped(prepared, "train") if stream is None else streamed_dataset(stream)
+    train = _arranged(tokens, args, max_length if args.packing else None)
+    if "validation" not in prepared.tables:
+        return Splits(train, None)
+    held_out = _arranged(_mapped(prepared, "validation"), args, max_length if eval_packing else None)
+    return Splits(train, held_out)
 
-    if has_generation_markers(tokenizer.chat_template):
-        return True
-    try:
-        get_training_chat_template(tokenizer)
-    except ValueError:
-        return False
-    return True
+
+def _arranged(dataset: Any, args: SFTConfig, packed_length: int | None) -> Any:
+    if packed_length is not None:
+        dataset = dataset.shuffle(seed=args.seed) if args.shuffle_dataset else dataset
+        dataset = packed(dataset, packed_length, args.packing_strategy)
+    dataset = dataset.shuffle(seed=args.seed) if args.shuffle_dataset else dataset
+    groups = args.train_sampling_strategy == "group_by_length"
+    return _with_lengths(dataset) if groups else dataset
+
+
+def _mapped(prepared: Prepared, split: str) -> Dataset:
+    from datasets import Dataset, concatenate_datasets
+
+    shards = [Dataset.from_file(str(file)) for file in prepared.files[split]]
+    dataset = concatenate_datasets([shard.select_columns(_COLUMNS) for shard in shards])
+    taught = is_supervised(prepared.tables[split])
+    return dataset if taught.all() else dataset.select(np.flatnonzero(taught))
+
+
+def _with_lengths(dataset: Any) -> Any:
+    """Add what the sampler would read every row for."""
+    if not hasattr(dataset, "__len__"):
+        return dataset
+    batches = dataset.iter(1000)
+    return dataset.add_column("length", [len(ids) for batch in batches for ids in batch["input_ids"]])

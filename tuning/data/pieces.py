@@ -40,20 +40,21 @@ class Cutter:
             DataError: the chat template refuses the row, or no part of it is an answer.
         """
         if "text" in row:
-            return [[Piece(self._ended(row["text"]), True)]]
+            return [[Piece(self._ended(row["text"], row), True)]]
         if "messages" in row:
             return self._conversation(row["messages"], row.get("tools"))
         if isinstance(row["prompt"], str):
             prompt = Piece(row["prompt"], not self.completion_only_loss)
-            return [[prompt, Piece(self._ended(row["completion"]), True)]]
+            return [[prompt, Piece(self._ended(row["completion"], row), True)]]
         return [self._exchange(row["prompt"], row["completion"], row.get("tools"))]
 
     def is_chat(self, row: Mapping[str, Any]) -> bool:
         """Tell whether the chat template writes this row; it then writes the special tokens, too."""
         return "messages" in row or not isinstance(row.get("prompt", ""), str)
 
-    def _ended(self, text: str) -> str:
-        return text if text.endswith(self.eos_token) else text + self.eos_token
+    def _ended(self, text: str, row: Mapping[str, Any]) -> str:
+        is_whole = text.endswith(self.eos_token) or row.get("add_eos_token") is False
+        return text if is_whole else text + self.eos_token
 
     def _exchange(self, prompt: Messages, completion: Messages, tools: Any) -> list[Piece]:
         before = _unmarked(self.render_chat(prompt, tools, True))

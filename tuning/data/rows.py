@@ -2,70 +2,161 @@
 
 from __future__ import annotations
 
-import itertools
+import logging
 import math
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
-from tuning.config.sections import Data
-from tuning.data.formats import converter, recognise
-from tuning.data.sources import read_rows
+from tuning.config.sections import Data, Dataset, Shares
+from tuning.data.conversion import converted
+from tuning.data.data_config import resolved
+from tuning.data.mixing import ALL_EXHAUSTED, mixed
+from tuning.data.run_datasets import datasets_of, is_trained_on, shares_of, validation_dataset
+from tuning.data.sources import Row, Skipped
 from tuning.errors import DataError
 
+logger = logging.getLogger(__name__)
+
 _MOST_ROWS_NAMED = 5
-DEFAULT_SPLIT = "train"
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows in one of TRL's shapes (prompt and completion, messages, or text), and how they were recognised."""
+    """Converted rows, how they were recognised, and what was left out.
+
+    The values of a row have one of TRL's shapes: prompt and completion, messages, text, or tokens. `num_read` counts
+    the rows that were read, the skipped ones among them. In a mixture a row may stand more than once.
+    """
 
     format: str
-    train: list[dict[str, Any]]
-    validation: list[dict[str, Any]]
+    train: Sequence[Row]
+    validation: Sequence[Row]
+    skipped: Sequence[Skipped] = ()
+    num_read: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one dataset gives."""
+
+    dataset: Dataset
+    format: str
+    train: Sequence[Row]
+    validation: Sequence[Row]
+    skipped: Sequence[Skipped]
+    num_read: int
+    """Rows that were read, but for those that handlers left out."""
 
 
 def load_rows(data: Data, seed: int) -> Rows:
-    """Read the training rows and the held-out ones, given or split off by `validation_fraction` with this seed.
+    """Read the rows of all datasets, part them, and mix those that are trained on; their order depends on the seed.
+
+    Rows that cannot be used are left out and listed, as long as `max_skipped_share` allows it.
 
     Raises:
-        DataError: no rows, or rows that cannot be trained on; names the first of them.
+        DataError: no rows, or too many that cannot be trained on; names the first of them.
+        ConfigError: the data config file cannot be used.
     """
-    name, train = _convert(data.training_data_path or [], data)
-    if data.validation_data_path:
-        return Rows(name, train, _convert(data.validation_data_path, data)[1])
-    held_out = math.ceil(len(train) * (data.validation_fraction or 0))
-    if held_out >= len(train):
-        raise DataError(f"validation_fraction {data.validation_fraction} leaves none of {len(train)} rows to train on")
-    chosen = set(random.Random(seed).sample(range(len(train)), held_out))
-    kept = [row for index, row in enumerate(train) if index not in chosen]
-    return Rows(name, kept, [train[index] for index in sorted(chosen)])
+    data = resolved(data)
+    mixture_seed = seed if data.sampling_seed is None else data.sampling_seed
+    split_seed = mixture_seed if data.datasets else seed
+    parts = [load_part(dataset, split_seed) for dataset in datasets_of(data)]
+    held_out = validation_dataset(data)
+    others = [load_part(held_out, split_seed)] if held_out is not None else []
+    skipped = [item for part in (*parts, *others) for item in part.skipped]
+    num_read = sum(part.num_read for part in parts) + sum(part.num_read for part in others)
+    check_skipped(skipped, num_read, data.max_skipped_share)
+    trained = [part for part in parts if is_trained_on(part.dataset)]
+    for part in trained:
+        _require_rows(part, data)
+    validation = [row for part in (*parts, *others) for row in part.validation]
+    return Rows(
+        format_of(part.format for part in trained), _mixed(trained, data, mixture_seed), validation, skipped, num_read
+    )
 
 
-def _convert(paths: Sequence[str], data: Data) -> tuple[str, list[dict[str, Any]]]:
-    rows = read_rows(paths, data.dataset_split or DEFAULT_SPLIT)
-    first = next(rows, None)
-    if first is None:
-        raise DataError(f"{', '.join(paths)}: there are no rows")
-    try:
-        convert = converter(data, list(first.values))
-    except DataError as error:
-        raise DataError(f"{', '.join(paths)}: {error}") from error
-    converted: list[dict[str, Any]] = []
-    unusable: list[str] = []
-    for place, values in itertools.chain([first], rows):
-        try:
-            converted.append(convert(values))
-        except DataError as error:
-            unusable.append(f"{place}: {error}")
-    if unusable:
-        raise DataError(_tell(unusable, len(converted)))
-    return recognise(list(first.values), data), converted
+def check_skipped(skipped: Sequence[Skipped], num_read: int, max_skipped_share: float) -> None:
+    """Refuse a run in which more rows cannot be used than are allowed, or none can.
+
+    Raises:
+        DataError: names the first of them.
+    """
+    if not skipped:
+        return
+    if len(skipped) < num_read and len(skipped) <= max_skipped_share * num_read:
+        told = f"{len(skipped)} of {num_read} rows cannot be trained on and are left out"
+        logger.warning("%s; the first: %s: %s", told, *skipped[0])
+        return
+    more = len(skipped) - _MOST_ROWS_NAMED
+    lines = [f"{item.place}: {item.reason}" for item in skipped[:_MOST_ROWS_NAMED]]
+    limit = "" if len(skipped) == num_read else f"; max_skipped_share allows {max_skipped_share:.0%}"
+    head = f"{len(skipped)} of {num_read} rows cannot be trained on{limit}:"
+    raise DataError("\n".join([head, *lines, *([f"… and {more} more"] if more > 0 else [])]))
 
 
-def _tell(unusable: list[str], usable: int) -> str:
-    more = len(unusable) - _MOST_ROWS_NAMED
-    lines = [*unusable[:_MOST_ROWS_NAMED], *([f"… and {more} more"] if more > 0 else [])]
-    return f"{len(unusable)} of {len(unusable) + usable} rows cannot be trained on:\n" + "\n".join(lines)
+def format_of(formats: Iterable[str]) -> str:
+    """Name the formats of several datasets as one text."""
+    return ", ".join(dict.fromkeys(formats))
+
+
+def part_rows(
+    rows: Sequence[Row], split: Shares | None, seed: int, shuffle: bool = True
+) -> tuple[list[Row], list[Row]]:
+    """Part rows into those to train on and those to hold out, each in the order that they are in.
+
+    Rows that no share asks for are left out. `shuffle` draws them at random; else the last are held out.
+    """
+    if split is None:
+        return list(rows), []
+    held_out = math.ceil(len(rows) * split.validation - 1e-9)
+    rest = len(rows) - held_out
+    trained = (
+        rest if math.isclose(split.train + split.validation, 1) else min(rest, int(len(rows) * split.train + 1e-9))
+    )
+    order = list(range(len(rows)))
+    if shuffle:
+        chosen = random.Random(seed).sample(order, held_out)
+        left = sorted(set(order).difference(chosen))
+        kept = left if trained == rest else random.Random(seed + 1).sample(left, trained)
+    else:
+        chosen, kept = order[rest:], order[:trained]
+    return [rows[index] for index in sorted(kept)], [rows[index] for index in sorted(chosen)]
+
+
+def load_part(dataset: Dataset, seed: int) -> Part:
+    """Read and convert the rows of one dataset, and part them."""
+    found = converted(dataset)
+    items = list(found.rows)
+    usable = [item for item in items if isinstance(item, Row)]
+    train, validation = part_rows(usable, dataset.split, seed, dataset.shuffle)
+    skipped = [item for item in items if isinstance(item, Skipped)]
+    return Part(dataset, found.format, train, validation, skipped, len(items))
+
+
+def _require_rows(part: Part, data: Data) -> None:
+    if part.train:
+        return
+    count = part.num_read - len(part.skipped)
+    if data.validation_fraction and not data.datasets:
+        raise DataError(f"validation_fraction {data.validation_fraction} leaves none of {count} rows to train on")
+    raise DataError(f"dataset {part.dataset.name}: none of its {count} rows are left to train on")
+
+
+def _mixed(parts: Sequence[Part], data: Data, seed: int) -> Sequence[Row]:
+    """Mix the rows by weight, or put them one after the other where there are no weights."""
+    shares = shares_of([part.dataset for part in parts])
+    if shares is None:
+        return [row for part in parts for row in part.train]
+    sources = [partial(_numbered, number, part.train) for number, part in enumerate(parts)]
+    drawn = list(mixed(sources, shares, seed, data.sampling_stopping_strategy or ALL_EXHAUSTED))
+    counts = Counter(number for number, _ in drawn)
+    told = (f"{part.dataset.name} {counts[number] / len(drawn):.1%}" for number, part in enumerate(parts))
+    logger.info("mixture: %d rows: %s", len(drawn), ", ".join(told))
+    return [row for _, row in drawn]
+
+
+def _numbered(number: int, rows: Sequence[Row]) -> list[tuple[int, Row]]:
+    return [(number, row) for row in rows]

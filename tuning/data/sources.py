@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import glob
-import io
-import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tuning.config.schema import TuningConfig
+from tuning.data.readers import ENDINGS, ending, read_file
+from tuning.data.tasks import unusable_tasks
 from tuning.errors import DataError, Problem
 
 _HUB_ID_PARTS = 2
+_PATHS = ("training_data_path", "validation_data_path")
+_HUB_NAMES = {"microsoft/ms_marco": "v2.1"}
+"""Datasets on the Hub that have to be asked for by a second name."""
+
+_NESTED = {"paragraphs": ("paragraph", "qas"), "qas": ("qa", "question"), "instances": ("instance", "output")}
+"""Column that holds a list of rows -> what one is called, and the column that tells it from other lists."""
 
 
 class Row(NamedTuple):
@@ -24,19 +29,59 @@ class Row(NamedTuple):
     values: dict[str, Any]
 
 
-def read_rows(paths: Sequence[str], split: str = "train") -> Iterator[Row]:
+class Skipped(NamedTuple):
+    """A row that cannot be used: where it stands, and why."""
+
+    place: str
+    reason: str
+
+
+def read_rows(paths: Sequence[str], split: str = "train") -> Iterator[Row | Skipped]:
     """Stream the rows of files, folders, globs or Hub datasets, in the order given and files sorted by name.
+
+    Of a folder, a split other than `train` is the files that are named after it: `test.jsonl`, `test-00000.parquet`.
+    Rows that hold a list of rows (SQuAD's paragraphs, Self-Instruct's instances) are laid flat.
 
     Raises:
         DataError: a file cannot be read; names the file and, where there is one, the row.
     """
     for path in paths:
-        files = _files(path)
+        files = _of_split(path, split)
         if files is None:
-            yield from _read_hub(path, split)
+            yield from _placed(path, _read_hub(path, split))
         for file in files or ():
-            for number, values in enumerate(_READERS[file.suffix.lower()](file), start=1):
-                yield Row(f"{file} row {number}", _as_object(values, file, number))
+            yield from _placed(str(file), read_file(file))
+
+
+def _placed(name: str, found: Iterator[Any]) -> Iterator[Row | Skipped]:
+    for number, values in enumerate(found, start=1):
+        place = f"{name} row {number}"
+        if not isinstance(values, dict):
+            yield Skipped(place, f"expected an object with columns, got {type(values).__name__}")
+        elif _NESTED.keys().isdisjoint(values):
+            yield Row(place, values)
+        else:
+            yield from _laid_flat(place, values)
+
+
+def _laid_flat(place: str, values: dict[str, Any]) -> Iterator[Row | Skipped]:
+    """Make a row of each that a row holds, with the columns around it."""
+    column = next((name for name in _NESTED if _holds_rows(values, name)), None)
+    if column is None:
+        yield Row(place, values)
+        return
+    around = {name: value for name, value in values.items() if name != column}
+    for number, inner in enumerate(values[column], start=1):
+        where = f"{place}, {_NESTED[column][0]} {number}"
+        if isinstance(inner, Mapping):
+            yield from _laid_flat(where, {**around, **inner})
+        else:
+            yield Skipped(where, f"column {column}: expected a list of objects, got {type(inner).__name__}")
+
+
+def _holds_rows(values: Mapping[str, Any], column: str) -> bool:
+    rows = values.get(column)
+    return isinstance(rows, list) and any(isinstance(row, Mapping) and _NESTED[column][1] in row for row in rows)
 
 
 def files_of(paths: Sequence[str]) -> list[Path] | None:
@@ -46,19 +91,40 @@ def files_of(paths: Sequence[str]) -> list[Path] | None:
 
 
 def missing_sources(config: TuningConfig) -> Iterator[Problem]:
-    """Name every data path that leads to no readable file."""
-    for name in ("training_data_path", "validation_data_path"):
-        for path in getattr(config.data, name) or ():
-            try:
-                files = _files(path)
-            except DataError as error:
-                yield Problem(f"data.{name}", str(error), path)
-            else:
-                if files == []:
-                    yield Problem(f"data.{name}", f"no data file is there; known: {', '.join(_READERS)}", path)
-                if files and config.data.dataset_split not in (None, "train"):
-                    told = f"names a split of a dataset on the Hub; the files of {path} would be read whole"
-                    yield Problem("data.dataset_split", told, hint="Leave it out, and give the files of the split.")
+    """Name every data path that leads to no readable file, and every task type that brings none."""
+    data = config.data
+    yield from unusable_tasks(data)
+    given = [("data", name, getattr(data, name), data.dataset_split) for name in _PATHS]
+    for number, dataset in enumerate(data.datasets or ()):
+        split = dataset.dataset_split or data.dataset_split
+        given.append((f"data.datasets[{number}]", "data_paths", dataset.data_paths, split))
+    for where, name, paths, split in given:
+        for path in paths or ():
+            yield from _missing(where, name, path, split)
+
+
+def _missing(where: str, name: str, path: str, split: str | None) -> Iterator[Problem]:
+    try:
+        files = _files(path)
+    except DataError as error:
+        yield Problem(f"{where}.{name}", str(error), path)
+        return
+    if files == []:
+        yield Problem(f"{where}.{name}", f"no data file is there; known: {', '.join(ENDINGS)}", path)
+    if files and split is not None and not _of_split(path, split):
+        told = f"no file at {path} is named after this split"
+        yield Problem(f"{where}.dataset_split", told, hint="Leave it out, and give the files of the split.")
+
+
+def _of_split(path: str, split: str) -> list[Path] | None:
+    """List the files at a path that belong to a split; None for a Hub id, and all of them for `train`."""
+    files, folder = _files(path), Path(path).expanduser()
+    if files is None or split == "train":
+        return files
+    if not folder.is_dir():
+        return []
+    names = [(file, file.relative_to(folder)) for file in files]
+    return [file for file, name in names if split in name.parts[:-1] or re.match(rf"{re.escape(split)}[-.]", name.name)]
 
 
 def _files(path: str) -> list[Path] | None:
@@ -69,8 +135,8 @@ def _files(path: str) -> list[Path] | None:
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror or error}") from error
     if is_file:
-        if here.suffix.lower() not in _READERS:
-            raise DataError(f"cannot read a '{here.suffix}' file; known: {', '.join(_READERS)}")
+        if ending(here) not in ENDINGS:
+            raise DataError(f"cannot read a '{ending(here)}' file; known: {', '.join(ENDINGS)}")
         return [here]
     if here.is_dir():
         return sorted(file for file in here.rglob("*") if holds_rows(file))
@@ -83,139 +149,21 @@ def _files(path: str) -> list[Path] | None:
 
 def holds_rows(file: Path) -> bool:
     """Tell whether a file of a folder is data; `datasets` keeps notes of its own beside what it saves."""
-    return file.suffix.lower() in _READERS and file.name not in ("dataset_info.json", "state.json", "dataset_dict.json")
+    return ending(file) in ENDINGS and file.name not in ("dataset_info.json", "state.json", "dataset_dict.json")
 
 
 def _looks_like_a_file(path: str) -> bool:
     parts = path.split("/")
-    return path.startswith((".", "/", "~")) or Path(path).suffix.lower() in _READERS or len(parts) > _HUB_ID_PARTS
+    return path.startswith((".", "/", "~")) or ending(Path(path)) in ENDINGS or len(parts) > _HUB_ID_PARTS
 
 
-def _read_hub(name: str, split: str) -> Iterator[Row]:
+def _read_hub(name: str, split: str) -> Iterator[dict[str, Any]]:
     from datasets import load_dataset
 
     try:
-        dataset = load_dataset(name, split=split, streaming=True)
-        for number, values in enumerate(dataset, start=1):
-            yield Row(f"{name} row {number}", dict(values))
+        dataset = load_dataset(name, _HUB_NAMES.get(name), split=split, streaming=True)
+        yield from map(dict, dataset)
     except (OSError, ValueError, ConnectionError, RuntimeError) as error:
         raise DataError(
             f"'{name}' is no file here, and the dataset of that name cannot be read from the Hub: {error}"
         ) from error
-
-
-def _read_jsonl(file: Path) -> Iterator[Any]:
-    number = 0
-    for line in _text_lines(file):
-        if not line.strip():
-            continue
-        number += 1
-        yield _parse(line, f"{file} row {number}")
-
-
-def _read_json(file: Path) -> Iterator[Any]:
-    """Read a JSON array of rows, an object that holds the rows under `data`, or JSON lines under the wrong ending."""
-    text = "".join(_text_lines(file))
-    if not text.strip():
-        return
-    if not text.lstrip().startswith("[") and _is_json_lines(text):
-        yield from (_parse(line, str(file)) for line in text.split("\n") if line.strip())
-        return
-    document = _parse(text, str(file))
-    rows = document.get("data") if isinstance(document, dict) else document
-    if not isinstance(rows, list):
-        raise DataError(f"{file}: expected an array of rows, or an object with the rows under 'data'")
-    yield from rows
-
-
-def _is_json_lines(text: str) -> bool:
-    first = next(line for line in text.split("\n") if line.strip())
-    try:
-        return isinstance(json.loads(first), dict) and "\n" in text.strip()
-    except ValueError:
-        return False
-
-
-def _read_csv(file: Path) -> Iterator[dict[str, str]]:
-    reader = csv.reader(io.StringIO("".join(_text_lines(file)), newline=""), strict=True)
-    header = next(reader, [])
-    repeated = sorted(name for name, times in Counter(header).items() if times > 1)
-    if repeated:
-        raise DataError(f"{file}: the header names {', '.join(repeated)} more than once; rename one")
-    for number, cells in enumerate(reader, start=1):
-        if cells and len(cells) != len(header):
-            raise DataError(f"{file} row {number}: has {len(cells)} cells where the header has {len(header)}")
-        if cells:
-            yield dict(zip(header, cells, strict=True))
-
-
-def _read_parquet(file: Path) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet
-
-    for batch in pyarrow.parquet.ParquetFile(file).iter_batches():
-        yield from batch.to_pylist()
-
-
-def _read_arrow(file: Path) -> Iterator[dict[str, Any]]:
-    """Read both layouts of Arrow files: the file format and the stream that `datasets` writes."""
-    import pyarrow
-
-    with pyarrow.memory_map(str(file)) as source:
-        try:
-            reader = pyarrow.ipc.open_file(source)
-            batches = (reader.get_batch(index) for index in range(reader.num_record_batches))
-        except pyarrow.ArrowInvalid:
-            source.seek(0)
-            batches = iter(pyarrow.ipc.open_stream(source))
-        for batch in batches:
-            yield from batch.to_pylist()
-
-
-def _readable(reader: Callable[[Path], Iterator[Any]]) -> Callable[[Path], Iterator[Any]]:
-    """Say of any failure of a reader which file it was."""
-
-    def read(file: Path) -> Iterator[Any]:
-        try:
-            yield from reader(file)
-        except UnicodeDecodeError as error:
-            raise DataError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
-        except DataError:
-            raise
-        except (OSError, ValueError, csv.Error, RecursionError) as error:  # pyarrow's errors are both
-            raise DataError(f"{file}: cannot be read: {' '.join(str(error).split())}") from error
-
-    return read
-
-
-_READERS = {
-    ".jsonl": _readable(_read_jsonl),
-    ".json": _readable(_read_json),
-    ".csv": _readable(_read_csv),
-    ".parquet": _readable(_read_parquet),
-    ".arrow": _readable(_read_arrow),
-}
-
-
-def _text_lines(file: Path) -> Iterator[str]:
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        yield from lines
-
-
-def _parse(text: str, place: str) -> Any:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        row = dict(pairs)
-        if len(row) != len(pairs):
-            repeated = sorted(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
-            raise DataError(f"{place}: the key {', '.join(repeated)} stands more than once; keep one")
-        return row
-
-    try:
-        return json.loads(text, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{place}: not JSON: {error.msg} at column {error.colno}") from error
-
-
-def _as_object(values: Any, file: Path, number: int) -> dict[str, Any]:
-    if not isinstance(values, dict):
-        raise DataError(f"{file} row {number}: expected an object with columns, got {type(values).__name__}")
-    return values

@@ -11,17 +11,29 @@ from typing import Any
 from tuning.errors import DataError, UserError
 
 CHATML = (
+    "{% if tools %}"
+    "{{ '<|im_start|>system\\nFunctions that can be called:\\n' }}"
+    "{% for tool in tools %}{{ tool | tojson + '\\n' }}{% endfor %}"
+    "{{ 'A call is written as <tool_call>{\"name\": ..., \"arguments\": ...}</tool_call>.' + eos_token + '\\n' }}"
+    "{% endif %}"
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' }}"
     "{% if message['role'] == 'assistant' %}"
-    "{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}"
+    "{% generation %}"
+    "{{ message['content'] or '' }}"
+    "{% for call in message['tool_calls'] or [] %}"
+    "{{ '<tool_call>' + (call['function'] or call) | tojson + '</tool_call>' }}"
+    "{% endfor %}"
+    "{{ eos_token }}"
+    "{% endgeneration %}"
     "{% else %}{{ message['content'] + eos_token }}{% endif %}"
     "{{ '\\n' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 """The chat template of a tokenizer that has none: ChatML, where each turn ends with the tokenizer's own end token, so
-that generation stops there. It marks what the assistant says, so that only that is trained on."""
+that generation stops there. It marks what the assistant says, calls of functions among it, so that only that is
+trained on."""
 
 
 ANSWER_BEGINS, ANSWER_ENDS = "\ufdd0", "\ufdd1"

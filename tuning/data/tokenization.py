@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tuning.data.pieces import Cutter, Piece, joined
+from tuning.errors import DataError
 
 IGNORED_LABEL = -100
 """Label of a token that is not trained on, in torch and in transformers."""
@@ -16,6 +17,8 @@ _SENTINELS = ("\n", "|", "#", "§")
 
 Encode = Callable[[Sequence[str], bool], list[list[int]]]
 """Texts, and whether special tokens are added, to the ids of each text."""
+Refuse = Callable[[int, DataError], None]
+"""What to do with a row that cannot be tokenized: its number, counted from 0, and why."""
 
 
 class TokenRow(NamedTuple):
@@ -28,23 +31,41 @@ class TokenRow(NamedTuple):
     """Supervised tokens that truncation took."""
 
 
+class _CutRow(NamedTuple):
+    """One sequence before it is encoded: its pieces, or its tokens where the row has them already."""
+
+    row: int
+    is_chat: bool
+    pieces: Sequence[Piece]
+    tokens: TokenRow | None = None
+    max_num_tokens: int | None = None
+    """Tokens above which the sequence is left out."""
+
+
 @dataclass(frozen=True)
 class Encoder:
     """A tokenizer, reduced to what is needed here.
 
     A piece is encoded by itself, so that the model is trained on the ids that it sees when it generates: a prompt's
     own, then those of the answer. `adds_prefix_space` says that a text at the start of a sequence gets a space that
-    the same text has not further on.
+    the same text has not further on. `first_ids` are what the tokenizer puts before a text; what it may put after one
+    would stand between a prompt and its answer, so it is left out: texts end with the end token anyway.
     """
 
     encode: Encode
     adds_prefix_space: bool
+    first_ids: tuple[int, ...] = ()
+    num_ids: int | None = None
+    """Size of the vocabulary; None: ids that rows bring with them are not compared with it."""
 
     @classmethod
-    def of(cls, encode: Encode) -> Encoder:
-        """Find out whether the tokenizer puts a space before a text."""
+    def of(cls, encode: Encode, num_ids: int | None = None) -> Encoder:
+        """Find out what the tokenizer puts before a text: ids of its own, and perhaps a space."""
         alone, *after = encode(["a", *(f"{sentinel}a" for sentinel in _SENTINELS)], False)
-        return cls(encode, all(ids[-len(alone) :] != alone for ids in after))
+        (whole,) = encode(["a"], True)
+        before = next((at for at in range(len(whole)) if whole[at : at + len(alone)] == alone), 0)
+        adds_prefix_space = all(ids[-len(alone) :] != alone for ids in after)
+        return cls(encode, adds_prefix_space, tuple(whole[:before]), num_ids)
 
     def continuations(self, texts: Sequence[str]) -> list[list[int]]:
         """Encode texts that go on after another."""
@@ -68,18 +89,23 @@ def tokenize(
     encoder: Encoder,
     max_length: int | None = None,
     truncation_mode: str = "keep_start",
+    refuse: Refuse | None = None,
 ) -> Iterator[TokenRow]:
     """Tokenize converted rows in order; sequences are cut to `max_length` tokens, at the end or at the start.
 
+    `refuse` is told of a row that cannot be tokenized, which is then left out; None: the error is raised.
+
     Raises:
-        DataError: the chat template refuses a row.
+        DataError: the chat template refuses a row, or a row brings tokens that the vocabulary has not.
     """
     numbered = iter(enumerate(rows))
     while batch := list(itertools.islice(numbered, _BATCH_ROWS)):
-        cut = [(number, cutter.is_chat(row), joined(pieces)) for number, row in batch for pieces in cutter.cut(row)]
-        ids = _encoded([(is_chat, pieces) for _, is_chat, pieces in cut], encoder)
-        for (number, _, pieces), encoded in zip(cut, ids, strict=True):
-            yield truncated(_token_row(number, pieces, encoded), max_length, truncation_mode)
+        cut = [piece for number, row in batch for piece in _cut(number, row, cutter, encoder, refuse or _raise)]
+        encoded = _encoded([one for one in cut if one.tokens is None], encoder)
+        for one in cut:
+            tokens = one.tokens or _token_row(one, next(encoded), encoder)
+            if one.max_num_tokens is None or len(tokens.input_ids) <= one.max_num_tokens:
+                yield truncated(tokens, max_length, truncation_mode)
 
 
 def truncated(row: TokenRow, max_length: int | None, truncation_mode: str = "keep_start") -> TokenRow:
@@ -96,20 +122,51 @@ def num_supervised(labels: Sequence[int]) -> int:
     return len(labels) - labels.count(IGNORED_LABEL)
 
 
-def _encoded(rows: Sequence[tuple[bool, list[Piece]]], encoder: Encoder) -> list[list[list[int]]]:
-    """Encode all pieces of a batch in three calls: first pieces with special tokens, without, and the others."""
-    plain = [pieces[0].text if pieces else "" for is_chat, pieces in rows if not is_chat]
-    chat = [pieces[0].text if pieces else "" for is_chat, pieces in rows if is_chat]
-    rest = [piece.text for _, pieces in rows for piece in pieces[1:]]
-    firsts = {False: iter(encoder.encode(plain, True)), True: iter(encoder.encode(chat, False))}
-    others = iter(encoder.continuations(rest))
-    return [[next(firsts[is_chat]), *itertools.islice(others, max(0, len(pieces) - 1))] for is_chat, pieces in rows]
+def _raise(_: int, error: DataError) -> None:
+    raise error
 
 
-def _token_row(number: int, pieces: Sequence[Piece], encoded: Sequence[list[int]]) -> TokenRow:
-    input_ids: list[int] = []
-    labels: list[int] = []
-    for piece, ids in zip(pieces, encoded, strict=False):
+def _cut(number: int, row: Mapping[str, Any], cutter: Cutter, encoder: Encoder, refuse: Refuse) -> list[_CutRow]:
+    try:
+        if "input_ids" in row:
+            return [_CutRow(number, False, (), _given_tokens(number, row, encoder.num_ids))]
+        is_chat = cutter.is_chat(row)
+        longest = row.get("max_num_tokens")
+        return [_CutRow(number, is_chat, joined(pieces), None, longest) for pieces in cutter.cut(row)]
+    except DataError as error:
+        refuse(number, error)
+        return []
+
+
+def _given_tokens(number: int, row: Mapping[str, Any], num_ids: int | None) -> TokenRow:
+    """Take the tokens that a row brings; without labels, all of them are trained on."""
+    ids, labels = list(row["input_ids"]), list(row.get("labels") or row["input_ids"])
+    unknown = [token for token in ids if num_ids is not None and not 0 <= token < num_ids]
+    if unknown:
+        raise DataError(f"column input_ids: {unknown[0]} is no id of the tokenizer, which has {num_ids}")
+    wrong = next((label for token, label in zip(ids, labels, strict=True) if label not in (token, IGNORED_LABEL)), None)
+    if wrong is not None and num_ids is not None and not 0 <= wrong < num_ids:
+        raise DataError(f"column labels: {wrong} is no id of the tokenizer, which has {num_ids}, and not -100")
+    return TokenRow(ids, labels, number)
+
+
+def _encoded(rows: Sequence[_CutRow], encoder: Encoder) -> Iterator[list[list[int]]]:
+    """Encode all pieces of a batch at once, or in two calls where what stands first is encoded in another way."""
+    firsts = [row.pieces[0].text if row.pieces else "" for row in rows]
+    rest = [piece.text for row in rows for piece in row.pieces[1:]]
+    if encoder.adds_prefix_space:
+        starts, others = iter(encoder.encode(firsts, False)), iter(encoder.continuations(rest))
+    else:
+        found = iter(encoder.encode([*firsts, *rest], False))
+        starts, others = iter(list(itertools.islice(found, len(firsts)))), found
+    for row in rows:
+        yield [next(starts), *itertools.islice(others, max(0, len(row.pieces) - 1))]
+
+
+def _token_row(row: _CutRow, encoded: Sequence[list[int]], encoder: Encoder) -> TokenRow:
+    input_ids = [] if row.is_chat else list(encoder.first_ids)
+    labels = [IGNORED_LABEL] * len(input_ids)
+    for piece, ids in zip(row.pieces, encoded, strict=False):
         input_ids += ids
         labels += ids if piece.is_supervised else [IGNORED_LABEL] * len(ids)
-    return TokenRow(input_ids, labels, number)
+    return TokenRow(input_ids, labels, row.row)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,25 +10,42 @@ from transformers.trainer_utils import EvalLoopOutput
 from trl.trainer.sft_trainer import SFTTrainer
 
 from tuning.evaluation.token_metrics import TokenMetrics
-
-_TOKENS_AT_ONCE = 1024
-"""Tokens whose scores over the vocabulary are held at once."""
+from tuning.evaluation.token_scores import IGNORED_LABEL, TokenScorer
 
 
 class ScoredTrainer(SFTTrainer):
-    """Measures loss, token accuracy and F1 over tokens; transformers' own `eval_loss` is a mean of batches' means."""
+    """Measures loss, token accuracy and F1 over tokens; transformers' own `eval_loss` is a mean of batches' means.
+
+    The loss is the mean over all tokens of the negative log likelihood in nats, whatever `loss_type`,
+    `label_smoothing_factor` and auxiliary losses do to what is trained: that alone makes a perplexity.
+    """
 
     def __init__(self, *args: Any, wants_f1: bool = True, **kwargs: Any) -> None:
         """Make TRL's trainer; `wants_f1` counts F1 over token ids, too."""
         super().__init__(*args, **kwargs)
         self.wants_f1 = wants_f1
-        self.scores: TokenMetrics | None = None  # sums of the evaluation that runs now
+        self.scorer: TokenScorer | None = None  # of the evaluation that runs now, as the sums are
+        self.scores: TokenMetrics | None = None
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Fill the last batches of all processes with rows without labels: accelerate would repeat the first rows."""
+        dataset: Any = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(dataset, str) and isinstance(self.eval_dataset, dict):
+            dataset = self.eval_dataset[dataset]
+        if self.args.world_size > 1 and hasattr(dataset, "__len__") and hasattr(dataset, "features"):
+            dataset = filled_up(dataset, self.args.world_size * self.args.per_device_eval_batch_size)
+        return super().get_eval_dataloader(dataset)
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
         """Run transformers' loop, and replace its metrics by those over tokens."""
+        self.scorer = None
         self.scores = TokenMetrics(self._vocab_size() if self.wants_f1 else None)
-        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
-        scores, self.scores = self.scores.compute(), None
+        try:
+            output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+            scores = self.scores.summed(self._add_up).compute()
+        finally:
+            self.scorer = self.scores = None
+        scores["mean_token_accuracy"] = scores["token_accuracy"]  # TRL's name, by which a best model may be chosen
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         return output._replace(metrics={**(output.metrics or {}), **metrics})
 
@@ -40,45 +55,30 @@ class ScoredTrainer(SFTTrainer):
         """Score one batch and add it up; nothing of it is kept."""
         if self.scores is None:
             return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        self.scorer = self.scorer or TokenScorer(model, self.accelerator.unwrap_model(self.model))
         inputs = self._prepare_inputs(inputs)
-        with torch.no_grad(), self.compute_loss_context_manager(), _last_hidden_states(self.model) as hidden_states:
-            outputs = model(**inputs, use_cache=False, fused_lm_head=True)
-            predictions = most_likely(hidden_states[-1][:, :-1], outputs.label_mask, self._head())
-        losses, labels = -outputs.log_probs, inputs["labels"][:, -outputs.label_mask.shape[1] :]
-        rows = [_padded(tensor, self.accelerator) for tensor in (losses, labels, predictions, outputs.label_mask)]
-        losses, labels, predictions, mask = self.accelerator.gather_for_metrics(rows)
-        self.scores.add(losses[mask], labels[mask], predictions[mask])
-        return outputs.log_probs.new_zeros(()), None, None
+        with torch.no_grad(), self.compute_loss_context_manager():
+            self.scores.add(*self.scorer.score(inputs))
+        return None, None, None
 
-    def _head(self) -> Any:
-        return self.accelerator.unwrap_model(self.model).get_output_embeddings()
+    def _add_up(self, tensor: Tensor) -> Tensor:
+        if self.args.world_size == 1:
+            return tensor
+        sums: Any = self.accelerator.reduce(tensor.to(self.accelerator.device), reduction="sum")
+        return sums
 
     def _vocab_size(self) -> int:
-        return int(self._head().weight.shape[0])
+        model = self.accelerator.unwrap_model(self.model)
+        return int(model.config.get_text_config().vocab_size)
 
 
-def most_likely(hidden_states: Tensor, mask: Tensor, head: Any) -> Tensor:
-    """Return the most likely next token where the mask is set, and 0 elsewhere; shape of the mask, int64.
+def filled_up(dataset: Any, multiple: int) -> Any:
+    """Add rows without labels until the number of rows is a multiple."""
+    from datasets import Dataset, concatenate_datasets
 
-    What models do to their logits after the head (scaling, soft capping) keeps their order, so the head alone is asked.
-    """
-    wanted = hidden_states[mask]
-    found = [head(part).argmax(dim=-1) for part in wanted.split(_TOKENS_AT_ONCE)] if len(wanted) else []
-    ids = torch.zeros(mask.shape, dtype=torch.int64, device=mask.device)
-    return ids.masked_scatter(mask, torch.cat(found)) if found else ids
-
-
-@contextmanager
-def _last_hidden_states(model: Any) -> Iterator[list[Tensor]]:
-    """Collect what the layers below the head return, for as long as the context is open."""
-    kept: list[Tensor] = []
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    hook = base.base_model.register_forward_hook(lambda *call: kept.append(call[-1].last_hidden_state))
-    try:
-        yield kept
-    finally:
-        hook.remove()
-
-
-def _padded(tensor: Tensor, accelerator: Any) -> Tensor:
-    return accelerator.pad_across_processes(tensor, dim=1, pad_index=0)
+    missing = -len(dataset) % multiple
+    if not missing:
+        return dataset
+    row = dataset[0]
+    blank = {**row, "labels": [IGNORED_LABEL] * len(row["labels"])}
+    return concatenate_datasets([dataset, Dataset.from_list([blank] * missing, features=dataset.features)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,21 @@ class TokenMetrics:
             self.true = self._counted(self.true, labels)
             self.predicted = self._counted(self.predicted, predictions)
             self.correct_by_token = self._counted(self.correct_by_token, labels[correct])
+
+    def summed(self, add_up: Callable[[Tensor], Tensor]) -> TokenMetrics:
+        """Return the sums over all processes; `add_up` adds a tensor to those of the others and is called on each."""
+        import torch
+
+        sums = add_up(torch.tensor([self.num_tokens, self.num_correct]))
+        loss = add_up(torch.tensor([self.loss], dtype=torch.float64))
+        total = TokenMetrics(self.vocab_size, float(loss[0]), int(sums[0]), int(sums[1]))
+        if self.vocab_size is not None:
+            none = torch.zeros(self.vocab_size, dtype=torch.int64)
+            counts = (self.true, self.predicted, self.correct_by_token)
+            total.true, total.predicted, total.correct_by_token = (
+                add_up(none if count is None else count).cpu() for count in counts
+            )
+        return total
 
     def compute(self) -> dict[str, float]:
         """Return loss, perplexity, token accuracy and, where wanted, micro and macro F1 over token ids.

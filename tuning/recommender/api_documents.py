@@ -10,6 +10,7 @@ from tuning.config.building import build_config, with_checked_values
 from tuning.config.ir import DEFAULT, IR
 from tuning.config.loading import Loaded
 from tuning.config.names import Setting, settings
+from tuning.data.run_datasets import unusable_datasets
 from tuning.errors import ConfigError, Problem, UserError
 from tuning.recommender.adapters.fms import read_files
 from tuning.recommender.api_models import RecommendRequest
@@ -18,6 +19,8 @@ Location = tuple[str | int, ...]
 
 _MADE_UP = {"data": {"training_data_path": ["rows"]}, "training": {"output_dir": "run"}}
 """What a trainer needs and a recommendation can do without."""
+_OTHER_ROWS = ("datasets", "data_config_path", "task_type")
+"""Fields that name rows, so that none have to be made up."""
 _READERS = {
     "tuning_config": "tuning",
     "tuning_data_config": "data",
@@ -123,5 +126,7 @@ def _checked(loaded: Loaded) -> IR:
         section: {name: value for name, value in fields.items() if ir.get(f"{section}.{name}") is None}
         for section, fields in _MADE_UP.items()
     }
-    config = build_config(ir.merge(missing, DEFAULT), (), loaded.problems)
+    if any(ir.get(f"data.{name}") is not None for name in _OTHER_ROWS):
+        del missing["data"]
+    config = build_config(ir.merge(missing, DEFAULT), (unusable_datasets,), loaded.problems)
     return with_checked_values(ir, config)

@@ -59,6 +59,7 @@ def followed(ir: IR, roots: AllowedRoots) -> Reading:
     _try(reading, ir, "model.chat_template_path", partial(_follow_file, reading, roots))
     for path in ("data.training_data_path", "data.validation_data_path"):
         _try(reading, ir, path, partial(_follow_data, reading, roots, path))
+    _try(reading, ir, "data.datasets", partial(_follow_datasets, reading, roots))
     _try(reading, ir, "recommender.history", partial(_follow_history, reading, roots))
     if reading.problems:
         raise ConfigError(reading.problems)
@@ -75,6 +76,9 @@ def _only_what_facts_need(ir: IR) -> IR:
 
 
 def _never_here(ir: IR) -> Iterator[Problem]:
+    if ir.get("data.data_config_path") is not None:
+        hint = "Give its datasets as data.datasets."
+        yield Problem("data.data_config_path", "this server reads no files of configuration", hint=hint)
     if ir.get("recommender.rules_dir") is not None:
         yield Problem("recommender.rules_dir", "rules of your own run as code, and this server runs none")
     for name in ("num_nodes", "num_gpus_per_node", "num_processes"):
@@ -124,6 +128,19 @@ def _follow_data(reading: Reading, roots: AllowedRoots, path: str, names: list[s
         raise UserError("there is no data file")
     reading.files += dict.fromkeys(files)
     return [str(file) for file in files]
+
+
+def _follow_datasets(
+    reading: Reading, roots: AllowedRoots, datasets: list[dict[str, Any]]
+) -> list[dict[str, Any]] | None:
+    """Follow the paths of each dataset; nothing is known of the mixture where one of them is not here."""
+    found = []
+    for number, dataset in enumerate(datasets):
+        paths = _follow_data(reading, roots, f"data.datasets[{number}].data_paths", dataset["data_paths"])
+        if paths is None:
+            return None
+        found.append({**dataset, "data_paths": paths})
+    return found
 
 
 def _follow_history(reading: Reading, roots: AllowedRoots, names: list[str]) -> list[str]:

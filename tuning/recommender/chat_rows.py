@@ -81,11 +81,16 @@ def _messages(example: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return example["messages"] if "messages" in example else [*example["prompt"], *example["completion"]]
 
 
+def marked_copy(template: str) -> str:
+    """Return the copy that TRL has of a template, the same with marks around the answers; without one, itself."""
+    return template if _MARK.search(template) is not None else _patched_by_trl().get(template, template)
+
+
 @functools.cache
-def _patched_by_trl() -> frozenset[str]:
-    """Read the templates that TRL has marked copies of, from its files: importing it costs seconds."""
+def _patched_by_trl() -> Mapping[str, str]:
+    """Read the templates that TRL has marked copies of, and these, from its files: importing it costs seconds."""
     spec = importlib.util.find_spec("trl")
     locations = spec.submodule_search_locations if spec is not None else None
     marked = (Path(locations[0]) / "chat_templates").glob(f"*{_MARKED}") if locations else ()
-    originals = (file.with_name(file.name.replace(_MARKED, ".jinja")) for file in marked)
-    return frozenset(file.read_text(encoding="utf-8") for file in originals if file.is_file())
+    pairs = ((file.with_name(file.name.replace(_MARKED, ".jinja")), file) for file in marked)
+    return {found.read_text("utf-8"): file.read_text("utf-8") for found, file in pairs if found.is_file()}

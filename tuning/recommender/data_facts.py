@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from tuning.config.ir import IR
-from tuning.config.sections import Data
+from tuning.config.sections import Data, Dataset
+from tuning.data.conversion import converted
 from tuning.data.formats import converter, recognise
+from tuning.data.mixing import ALL_EXHAUSTED, mixed_length
+from tuning.data.run_datasets import datasets_of, is_trained_on, shares_of
 from tuning.data.sources import Row, files_of, read_rows
+from tuning.data.tasks import training_paths
 from tuning.errors import DataError
 from tuning.recommender.response_match import ResponseMatch, match_response, texts_of
 from tuning.recommender.sampling import reservoir
@@ -82,10 +85,13 @@ def probe_data(ir: IR) -> DataFacts | None:
         DataError: a file cannot be read, or no format fits its columns.
     """
     data = _data_section(ir)
-    if data is None or not data.training_data_path or files_of(data.training_data_path) is None:
+    if data is not None and data.datasets:
+        return _probe_datasets(ir, data)
+    paths = training_paths(data) if data is not None and (data.training_data_path or data.task_type) else None
+    if data is None or paths is None or files_of(paths) is None:
         return None
-    sample, num_rows = reservoir(_rows(data.training_data_path, data), MOST_SAMPLED_ROWS)
-    first = _first_row(data.training_data_path, data)
+    sample, num_rows = reservoir(_rows(paths, data), MOST_SAMPLED_ROWS)
+    first = _first_row(paths, data)
     if not num_rows or first is None or not first.values:
         return DataFacts(num_rows=num_rows)
     columns = list(first.values)
@@ -100,8 +106,56 @@ def probe_data(ir: IR) -> DataFacts | None:
         row_lengths=token_lengths(ir, usable, tokenizer) if tokenizer is not None else (),
         columns=tuple(columns),
         example=usable[0] if usable else None,
-        response=match_response(texts_of(usable), data, tokenizer) if name == "text" else None,
+        response=match_response(texts_of(usable), data, tokenizer) if _may_hold_response(name, data) else None,
     )
+
+
+class _Sampled(NamedTuple):
+    """One of several datasets: its rows counted, and some of them as they were and converted."""
+
+    dataset: Dataset
+    num_rows: int
+    num_sampled: int
+    format: str
+    usable: list[dict[str, Any]]
+
+
+def _probe_datasets(ir: IR, data: Data) -> DataFacts | None:
+    """Read the facts of a mixture; its rows are those of one epoch, in which a row may come up more than once."""
+    datasets = datasets_of(data.model_copy(update={"validation_fraction": None}))
+    if any(files_of(dataset.data_paths) is None for dataset in datasets):
+        return None
+    found = [_sampled(dataset, data) for dataset in datasets]
+    trained = [each for each in found if is_trained_on(each.dataset)]
+    parts = [round(each.num_rows * (each.dataset.split.train if each.dataset.split else 1)) for each in trained]
+    shares = shares_of([each.dataset for each in trained])
+    num_rows = mixed_length(parts, shares, data.sampling_stopping_strategy or ALL_EXHAUSTED) if shares else sum(parts)
+    wanted = shares or [part / max(1, sum(parts)) for part in parts]
+    usable = [
+        row
+        for each, share in zip(trained, wanted, strict=True)
+        for row in each.usable[: round(MOST_SAMPLED_ROWS * share)]
+    ]
+    held_out = sum(math.ceil(each.num_rows * each.dataset.split.validation) for each in found if each.dataset.split)
+    held_out += _count_rows(data.validation_data_path, data) or 0
+    tokenizer = load_tokenizer(ir)
+    return DataFacts(
+        num_rows=num_rows,
+        num_validation_rows=held_out or None,
+        format=", ".join(dict.fromkeys(each.format for each in trained)),
+        num_sampled_rows=sum(each.num_sampled for each in trained),
+        num_unusable_sampled_rows=sum(each.num_sampled - len(each.usable) for each in trained),
+        row_lengths=token_lengths(ir, usable, tokenizer) if tokenizer is not None else (),
+        example=usable[0] if usable else None,
+    )
+
+
+def _sampled(dataset: Dataset, data: Data) -> _Sampled:
+    sample, num_rows = reservoir(_rows(dataset.data_paths, data), MOST_SAMPLED_ROWS)
+    rows = [Row(", ".join(dataset.data_paths), values) for row in sample if (values := _values(row)) is not None]
+    found = converted(dataset, rows)
+    usable = [item.values for item in found.rows if isinstance(item, Row)]
+    return _Sampled(dataset, num_rows, len(sample), found.format, usable)
 
 
 def _recognised(
@@ -116,6 +170,11 @@ def _recognised(
         return recognise(columns, data), list(_converted(sample, data, columns))
     except DataError as error:
         raise DataError(f"{place}: {error}") from error
+
+
+def _may_hold_response(name: str, data: Data) -> bool:
+    """Tell whether rows may be texts that an answer ends, and nothing says yet where it starts."""
+    return name == "text" and not data.label_separator
 
 
 def _data_section(ir: IR) -> Data | None:
@@ -138,10 +197,16 @@ def _count_rows(paths: Sequence[str] | None, data: Data) -> int | None:
 def _rows(paths: Sequence[str], data: Data) -> Iterator[bytes | Mapping[str, Any]]:
     """Stream the rows; those of JSON lines as they stand, because only the sampled ones are worth parsing."""
     for file in files_of(paths) or ():
-        if file.suffix.lower() == ".jsonl":
+        if file.suffix.lower() == ".jsonl" and not _is_nested(file):
             yield from _lines(file)
         else:
-            yield from (row.values for row in read_rows([str(file)], data.dataset_split or "train"))
+            yield from (row.values for row in read_rows([str(file)]) if isinstance(row, Row))
+
+
+def _is_nested(file: Path) -> bool:
+    """Tell whether a line of JSON holds several rows, by the place of the first."""
+    first = next(read_rows([str(file)]), None)
+    return first is not None and first.place != f"{file} row 1"
 
 
 def _lines(file: Path) -> Iterator[bytes]:
@@ -153,16 +218,37 @@ def _lines(file: Path) -> Iterator[bytes]:
 
 
 def _first_row(paths: Sequence[str], data: Data) -> Row | None:
-    return next(itertools.islice(read_rows(paths, data.dataset_split or "train"), 1), None)
+    """Return the first row; None where there are no rows at all.
+
+    Raises:
+        DataError: not one of the rows can be used.
+    """
+    skipped = None
+    for item in read_rows(paths, data.dataset_split or "train"):
+        if isinstance(item, Row):
+            return item
+        skipped = skipped or item
+    if skipped is not None:
+        raise DataError(f"{skipped.place}: {skipped.reason}")
+    return None
 
 
 def _converted(sample: Iterable[bytes | Mapping[str, Any]], data: Data, columns: list[str]) -> Iterator[dict[str, Any]]:
     """Convert the sampled rows; those that cannot be used are left out, because reading the data will name them."""
     convert = converter(data, columns)
     for row in sample:
+        values = _values(row)
+        if values is None:
+            continue
         try:
-            values = json.loads(row.decode("utf-8-sig")) if isinstance(row, bytes) else row
-            if isinstance(values, Mapping):
-                yield convert(values)
+            yield convert(values)
         except (DataError, ValueError, RecursionError):
             continue
+
+
+def _values(row: bytes | Mapping[str, Any]) -> dict[str, Any] | None:
+    try:
+        values = json.loads(row.decode("utf-8-sig")) if isinstance(row, bytes) else row
+    except (ValueError, RecursionError):
+        return None
+    return dict(values) if isinstance(values, Mapping) else None

@@ -65,7 +65,7 @@ def read_model(config: Mapping[str, Any], folder: Path) -> ModelFacts:
     counted = None if method else _count_in_headers(folder)
     coefficient = text.get("router_aux_loss_coef")
     return ModelFacts(
-        model_type=text.get("model_type"),
+        model_type=model_type if isinstance(model_type := text.get("model_type"), str) else None,
         num_parameters=counted if counted is not None or shape is None else shape.num_parameters(),
         num_parameters_is_exact=counted is not None,
         shape=shape,

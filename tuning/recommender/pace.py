@@ -16,13 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tuning.config.ir import IR, merge_patch
-from tuning.data.sources import files_of, read_rows
+from tuning.data.sources import Row, files_of, read_rows
 from tuning.errors import UserError
 from tuning.recommender.completion import Completed
 from tuning.recommender.hardware_facts import probe_hardware
@@ -100,17 +100,32 @@ def _configuration(ir: IR, plan: Plan, folder: Path) -> dict[str, Any]:
 
 def _few_rows(ir: IR, plan: Plan, folder: Path) -> Mapping[str, Any]:
     """Write a fair sample of the rows to a file; rows on the Hub are left where they are."""
-    paths = ir.get("data.training_data_path")
-    if files_of(paths) is None:
-        return {}
     wanted = (_WARM_UP_STEPS + _TIMED_STEPS + 2) * plan.step.rows
     if ir.get("training.packing") is True:
         wanted *= 1 + plan.step.length // 64
-    stream = (row.values for row in read_rows(paths, ir.get("data.dataset_split") or "train"))
+    datasets, split = ir.get("data.datasets"), ir.get("data.dataset_split")
+    if not datasets:
+        paths = _sample_of(ir.get("data.training_data_path") or [], split, wanted, folder / "rows.jsonl")
+        return {"training_data_path": paths, "dataset_split": None} if paths else {}
+    few = []
+    for number, dataset in enumerate(datasets):
+        if (dataset.get("split") or {"train": 1}).get("train"):
+            given = dataset.get("dataset_split") or split
+            paths = _sample_of(dataset["data_paths"], given, wanted, folder / f"rows-{number}.jsonl")
+            where = {"data_paths": paths, "dataset_split": None} if paths else {"dataset_split": given}
+            few.append({**dataset, "split": None, **where})
+    return {"datasets": few, "dataset_split": None}
+
+
+def _sample_of(paths: Sequence[str], split: str | None, wanted: int, file: Path) -> list[str] | None:
+    """Write a fair sample of rows to a file, and return its path; None for rows on the Hub, or where none are named."""
+    if not paths or files_of(paths) is None:
+        return None
+    found = read_rows(paths, split or "train")
+    stream = (row.values for row in found if isinstance(row, Row))
     rows, _ = reservoir(stream, min(wanted, _MOST_ROWS))
-    file = folder / "rows.jsonl"
     file.write_text("".join(f"{json.dumps(row, default=str)}\n" for row in rows), encoding="utf-8")
-    return {"training_data_path": [str(file)], "dataset_split": None}
+    return [str(file)]
 
 
 def _train(folder: Path) -> list[float]:

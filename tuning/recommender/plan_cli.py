@@ -11,6 +11,7 @@ from tuning.recommender.completion import Completed, completed, given_document
 from tuning.recommender.own_flags import NOTHING, take_flags
 from tuning.recommender.plan import Plan, decided_values, make_plan
 from tuning.recommender.plan_report import plan_report
+from tuning.recommender.planned_audit import audit_of
 from tuning.recommender.views import as_format, check_format
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ gpus=8 gpu_memory_gib=80 and the other fields of compute plan for another machin
                  seconds, imports torch and loads no weights
   --format FORM  table (for people), json or yaml
 
-Exit codes: 0 it fits; 1 something in the input that you can mend; 2 it does not fit; 3 it is not known whether it fits;
-203 a fault of ours.
+Exit codes: 0 it fits; 1 something in the input that you can mend, with data.audit=fail faults of the rows;
+2 it does not fit; 3 it is not known whether it fits; 203 a fault of ours.
 """
 
 
@@ -56,10 +57,12 @@ def _plan(argv: Sequence[str]) -> int:
     found = completed(given_document(with_rules_dir(words, given)))
     plan = make_plan(found, given.get("--memory", "estimated"))
     pace = _pace(found, plan) if "--probe" in given and plan.fits is not False else None
+    audited = audit_of(found)
     values = [{"path": path, "value": value, "from": source} for path, value, source in decided_values(found.ir)]
-    document = {**plan.to_dict(), **_time(plan, pace), "values": values}
-    text = [plan_report(found, plan), *_time_text(plan, pace, given)]
+    document = {**plan.to_dict(), **_time(plan, pace), "audit": audited.to_dict(), "values": values}
+    text = [plan_report(found, plan, audited.lines()), *_time_text(plan, pace, given)]
     print(as_format(document, "\n".join(text), form))
+    audited.refuse()
     return EXIT_NOT_KNOWN if plan.fits is None else EXIT_SUCCESS if plan.fits else EXIT_DOES_NOT_FIT
 
 

@@ -25,10 +25,11 @@ _RANK = 16
 """Rank of the adapters that a verdict reckons with: the least that the rules choose."""
 
 
-def plan_report(completed: Completed, plan: Plan) -> str:
-    """Write a plan with all of its parts, the verdict last."""
+def plan_report(completed: Completed, plan: Plan, audited: Iterable[str] = ()) -> str:
+    """Write a plan with all of its parts, the verdict last; `audited` are the lines of the audit."""
     sections = (
         ("What will run", _table(run_rows(completed.ir, completed.facts, plan))),
+        ("Audit of the rows", (f"  {line}" for line in audited)),
         ("Memory of one process at its peak", memory_lines(plan)),
         ("Values, and where each came from (all others: the default)", _values(decided_values(completed.ir))),
         ("Only you can put right:", _only_you(completed)),

@@ -6,7 +6,7 @@ import math
 
 from tuning.config.ir import IR
 from tuning.recommender.facts import Facts
-from tuning.recommender.values import number, whole
+from tuning.recommender.values import has_validation_rows, number, whole
 
 
 def world_size(facts: Facts) -> int:
@@ -29,7 +29,7 @@ def max_steps(ir: IR) -> int | None:
 def train_rows(ir: IR, facts: Facts) -> int | None:
     """Return the rows that are trained on, after the held-out ones are taken away."""
     rows = facts.data.num_rows if facts.data is not None else None
-    if rows is None or ir.get("data.validation_data_path"):
+    if rows is None or has_validation_rows(ir):
         return rows
     return rows - math.ceil(rows * (number(ir, "data.validation_fraction") or 0))
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from tuning.config.ir import IR
 from tuning.data.templates import CHATML, chat_template_of, render_chat
+from tuning.data.tokenization import num_supervised
 from tuning.errors import UserError
 from tuning.recommender.model_files import tokenizer_file
 
@@ -48,10 +49,11 @@ def token_lengths(ir: IR, rows: Sequence[Mapping[str, Any]], tokenizer: Any = No
     tokenizer = load_tokenizer(ir) if tokenizer is None else tokenizer
     if tokenizer is None:
         return ()
-    parts = list(_within_limit(rows))
+    tokenized = [_length_of_ids(row) for row in rows if "input_ids" in row]
+    parts = list(_within_limit([row for row in rows if "input_ids" not in row]))
     chat = any(part.num_messages for part in parts)
     added = _template_tokens(tokenizer, _chat_template(ir)) if chat else TemplateTokens(0, 0)
-    lengths: list[RowLength] = []
+    lengths = tokenized
     for start in range(0, len(parts), _BATCH_ROWS):
         batch = parts[start : start + _BATCH_ROWS]
         before = tokenizer.encode_batch_fast([part.before for part in batch], add_special_tokens=not chat)
@@ -68,6 +70,12 @@ def _length(part: Parts, before: int, supervised: int, added: TemplateTokens) ->
         return RowLength(before + supervised, supervised)
     template = added.once + added.per_message * part.num_messages
     return RowLength(max(before + supervised, before + supervised - part.num_answers + template), supervised)
+
+
+def _length_of_ids(row: Mapping[str, Any]) -> RowLength:
+    """Measure a row that is tokens already."""
+    ids = row["input_ids"]
+    return RowLength(len(ids), num_supervised(row.get("labels") or ids))
 
 
 def load_tokenizer(ir: IR) -> Any:
@@ -123,16 +131,18 @@ def _parts(row: Mapping[str, Any]) -> Parts:
     if "text" in row:
         return Parts("", row["text"])
     if "messages" in row:
-        return _message_parts(row["messages"])
+        return _message_parts(row["messages"], row.get("tools"))
     if isinstance(row["prompt"], str):
         return Parts(row["prompt"], row["completion"])
-    return _message_parts([*row["prompt"], *row["completion"]])
+    return _message_parts([*row["prompt"], *row["completion"]], row.get("tools"))
 
 
-def _message_parts(messages: Sequence[Mapping[str, Any]]) -> Parts:
+def _message_parts(messages: Sequence[Mapping[str, Any]], tools: Any) -> Parts:
     answers = [message for message in messages if message["role"] == "assistant"]
     others = [message for message in messages if message["role"] != "assistant"]
-    return Parts("\n".join(map(_said, others)), "\n".join(map(_said, answers)), len(messages), len(answers))
+    described = [json.dumps(tools, ensure_ascii=False, default=str)] if tools else []
+    before = "\n".join([*described, *map(_said, others)])
+    return Parts(before, "\n".join(map(_said, answers)), len(messages), len(answers))
 
 
 def _said(message: Mapping[str, Any]) -> str:

@@ -36,7 +36,15 @@ def is_from_scratch(ir: IR) -> bool:
 
 def has_validation(ir: IR) -> bool:
     """Tell whether there are held-out rows."""
-    return bool(ir.get("data.validation_data_path")) or (number(ir, "data.validation_fraction") or 0) > 0
+    return has_validation_rows(ir) or (number(ir, "data.validation_fraction") or 0) > 0
+
+
+def has_validation_rows(ir: IR) -> bool:
+    """Tell whether rows are held out by name: files of their own, or shares of datasets."""
+    datasets = ir.get("data.datasets")
+    parts = [each.get("split") for each in datasets if isinstance(each, dict)] if isinstance(datasets, list) else []
+    shares = [part.get("validation") for part in parts if isinstance(part, dict)]
+    return bool(ir.get("data.validation_data_path")) or any(shares)
 
 
 def wants_evaluation(ir: IR) -> bool:

@@ -68,6 +68,11 @@ datasets:
     data_paths: [held.jsonl]
     split: {train: 0.0, validation: 1.0}
 """
+HELD_OUT = """
+  - name: held_out
+    data_paths: [held.jsonl]
+    split: {train: 0.0, validation: 1.0}
+"""
 ACCELERATE = """
 distributed_type: FSDP
 num_processes: 8
@@ -127,14 +132,32 @@ def test_the_data_file_decides_about_rows() -> None:
 
 
 def test_templates_and_held_out_rows() -> None:
-    tuning = {"dataset_text_field": "made", "response_template": "### Response:"}
-    made = read_files(tuning, document(TEMPLATES))
+    simple = TEMPLATES.replace("    sampling: 0.3\n", "").partition("      - name: skip_samples")
+    made = read_files({"response_template": "### Response:"}, document(simple[0] + HELD_OUT))
     assert made.ir.get("data") == {
         **{"response_template": "### Response:", "data_formatter_template": "### {{ question }}"},
         **{"training_data_path": ["a.jsonl"], "validation_data_path": ["held.jsonl"]},
     }
     assert made.ir.get("model.chat_template") == "{{ messages }}"
-    assert set(lost(made)) == {"datasets[0].sampling", "datasets[0].data_handlers[1]"}
+
+
+def test_mixtures_and_other_handlers_become_datasets() -> None:
+    tuning = {"dataset_text_field": "made", "training_data_path": "passed_over.jsonl"}
+    made = read_files(tuning, document(TEMPLATES))
+    first, second = made.ir.get("data.datasets")
+    assert (first["name"], first["sampling"], len(first["data_handlers"])) == ("first", 0.3, 2)
+    assert second["split"] == {"train": 0.0, "validation": 1.0}
+    assert made.ir.get("data.sampling_seed") == 42
+    assert made.ir.get("data.training_data_path") is None
+    assert set(lost(made)) == {"data.training_data_path"}
+
+
+def test_datasets_are_written_and_read_again() -> None:
+    made = read_files({}, document(TEMPLATES)).ir
+    written = FmsAdapter().write(made)
+    assert written.unmapped == ()
+    again = read_files({}, document(render(DATA_FILE, written.files[DATA_FILE]))).ir
+    assert again.values == made.values
 
 
 def test_the_tuning_file_decides_about_precision_and_the_compute_file_about_processes() -> None:

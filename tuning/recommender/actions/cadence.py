@@ -8,7 +8,7 @@ from tuning.config.ir import IR
 from tuning.recommender.action import Action, Kind, Recommendation, suggest
 from tuning.recommender.facts import Facts
 from tuning.recommender.schedule import sequences_per_update, total_steps, train_rows
-from tuning.recommender.values import by_user, counted, has_validation, number
+from tuning.recommender.values import by_user, counted, has_validation, has_validation_rows, number
 
 _LOG_LINES = 50
 _ROUND_STEPS = (1, 2, 5, 10, 20, 50, 100)
@@ -105,7 +105,7 @@ def _affordable(ir: IR, facts: Facts, steps: int) -> int:
 
 
 def _held_out_rows(ir: IR, facts: Facts) -> int | None:
-    if facts.data is None or ir.get("data.validation_data_path"):
+    if facts.data is None or has_validation_rows(ir):
         return facts.data.num_validation_rows if facts.data is not None else None
     rows, kept = facts.data.num_rows, train_rows(ir, facts)
     return None if rows is None or kept is None else rows - kept

@@ -21,9 +21,9 @@ _SHORT_RUN_STEPS = 50
 _WARMUP_SHARE, _MOST_WARMUP_STEPS = 0.03, 100
 
 _SWEEP = (
-    "tinker-cookbook's SFT sweep (Tulu 3, batch 128) by family and size, full a tenth of LoRA's; small batches lower it "
-    "less than by the square root (Marek et al., arXiv 2507.07101); own runs at 1 M parameters, 100 steps of 8 and 16: "
-    "best 3e-3 to 4e-3 in full, 6e-3 to 1.2e-2 for LoRA"
+    "tinker-cookbook's SFT sweep (Tulu 3, batch 128) by family and size, full a tenth of LoRA's; small batches lower "
+    "it less than by the square root (Marek et al., arXiv 2507.07101); own runs at 1 M parameters, 100 steps of 8 and "
+    "16: best 3e-3 to 4e-3 in full, 6e-3 to 1.2e-2 for LoRA"
 )
 _SCRATCH = (
     "Brown et al., arXiv 2005.14165, table 2.1: 6e-4 at 125 M, 1e-4 at 13 B; own runs, 225 steps of 16: best 6e-3 at "

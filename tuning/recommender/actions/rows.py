@@ -13,7 +13,15 @@ from tuning.recommender.facts import Facts
 from tuning.recommender.memory_plan import LENGTH_STEP, fits, planned_step
 from tuning.recommender.schedule import max_steps
 from tuning.recommender.token_lengths import RowLength
-from tuning.recommender.values import counted, is_from_scratch, is_lora, refuses_evaluation, wants_evaluation, whole
+from tuning.recommender.values import (
+    counted,
+    has_validation_rows,
+    is_from_scratch,
+    is_lora,
+    refuses_evaluation,
+    wants_evaluation,
+    whole,
+)
 
 _MOST_SUPERVISED_LOST = 0.005
 _DEFAULT_LENGTH = 1024
@@ -51,7 +59,7 @@ class ValidationSplit(Action):
     def apply(self, ir: IR, facts: Facts) -> Recommendation | None:
         """Hold out 5 percent of at least 500 rows; of fewer or unknown ones only where evaluation was asked for."""
         rows = facts.data.num_rows if facts.data is not None else None
-        if ir.get("data.validation_data_path") or (rows is None and not wants_evaluation(ir)):
+        if has_validation_rows(ir) or ir.get("data.streaming") or (rows is None and not wants_evaluation(ir)):
             return None
         share, comment = _held_out(rows, ir)
         source = "our own choice: 1,000 rows give the mean loss closely enough, and cost little"

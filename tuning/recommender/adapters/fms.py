@@ -112,6 +112,9 @@ def _joined(imports: Sequence[Imported]) -> Imported:
         if imported.ir.get("data.data_formatter_template"):
             # beside a template in the data file, the text field of the tuning file is the column that it fills
             ir = ir.merge({"data": {"dataset_text_field": None}}, "")
+        if imported.ir.get("data.datasets") and (paths := ir.get("data.training_data_path")) is not None:
+            lost.append(Unmapped("data.training_data_path", paths, "the data config names the rows"))
+            ir = ir.merge({"data": {"training_data_path": None}}, "")
         for path, value in leaves(imported.ir.values):
             if ir.get(path) not in (None, value):
                 lost.append(Unmapped(path, ir.get(path), f"{imported.ir.sources[path]} says {value!r}"))

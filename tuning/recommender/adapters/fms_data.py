@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tuning.config.ir import IR
+from tuning.data.data_config import data_config_of
+from tuning.errors import ConfigError
 from tuning.recommender.adapters.adapter import Imported
 from tuning.recommender.adapters.mapping import Reading, Writing
 
@@ -20,20 +23,39 @@ _CHAT = ("tokenize_and_apply_chat_template_with_masking", "apply_tokenizer_chat_
 _TEMPLATES = ("apply_custom_jinja_template", "apply_custom_data_formatting_template")
 _MASKING = "tokenize_and_apply_input_masking"
 _RAW = re.compile(r"^\s*\{%-?\s*raw\s*-?%\}\s*(.*?)\s*\{%-?\s*endraw\s*-?%\}\s*$", re.DOTALL)
-NOT_READ = {
-    "dataprocessor.sampling_stopping_strategy": "rows are not mixed by weight here",
-    "dataprocessor.seed": "rows are not mixed by weight here",
-    "dataprocessor.streaming": "rows are always read whole",
-    "datasets": "has no counterpart here",
+NOT_READ = {"dataprocessor.seed": "says the order of a mixture, and there is none"}
+_OF_MIXTURES = ("dataprocessor.streaming", "dataprocessor.sampling_stopping_strategy")
+_SAID_OTHERWISE = (".builder", ".max_seq_length")
+"""What a dataset may say beside the simple things without becoming an entry of `data.datasets`."""
+_PROCESSOR = {
+    "data.sampling_stopping_strategy": "sampling_stopping_strategy",
+    "data.sampling_seed": "seed",
+    "data.streaming": "streaming",
 }
+"""Fields of ours -> keys of the dataprocessor."""
+_ALONE = frozenset(
+    {"name", "data_paths", "sampling", "split", "rename_columns", "retain_columns", "data_handlers", "dataset_split"}
+)
+"""Settings of a dataset that their file has, too; their name of the last is dataset_split_name."""
 
 
 def read_data_config(document: Mapping[str, Any], source: str) -> Imported:
-    """Read the data file.
+    """Read the data file: one kind of row by our plain fields, everything else as `data.datasets`.
 
     Raises:
         ConfigError: the file is not of this shape.
     """
+    simple = _read_simply(document, source)
+    lost = (item.key for item in simple.unmapped if item.key.startswith(("datasets[", *_OF_MIXTURES)))
+    if all(key.endswith(_SAID_OTHERWISE) for key in lost):
+        return simple
+    found = data_config_of(document, source)
+    if found.problems:
+        raise ConfigError(found.problems)
+    return Imported(IR.of({"data": found.data, **({"model": found.model} if found.model else {})}, source), ())
+
+
+def _read_simply(document: Mapping[str, Any], source: str) -> Imported:
     reading = Reading(document, source)
     processor = reading.get("dataprocessor") or {}
     if not isinstance(processor, Mapping):
@@ -83,8 +105,7 @@ def _read_dataset(reading: Reading, key: str, dataset: dict[str, Any], parts: di
     for place, handler in enumerate(handlers if isinstance(handlers, list) else [handlers]):
         _read_handler(reading, f"{key}.data_handlers[{place}]", handler)
     for name, value in dataset.items():
-        why = "rows are not mixed by weight here" if name == "sampling" else "has no counterpart here"
-        reading.skip(f"{key}.{name}", value, why)
+        reading.skip(f"{key}.{name}", value, "has no counterpart here")
 
 
 def _shares(split: Any) -> tuple[float, float] | None:
@@ -135,6 +156,11 @@ def _held(reading: Reading) -> dict[str, Any]:
 
 def write_data_config(writing: Writing) -> dict[str, Any]:
     """Write the data file from the fields about rows, where it is known where they are; else nothing."""
+    if (several := writing.take("data.datasets")) is not None:
+        return {
+            "dataprocessor": _processor(writing),
+            "datasets": [_entry(writing, *item) for item in enumerate(several)],
+        }
     training = writing.take("data.training_data_path")
     if training is None:
         return {}
@@ -148,10 +174,21 @@ def write_data_config(writing: Writing) -> dict[str, Any]:
         datasets.append({"name": "validation", "data_paths": _as_list(held_out), "split": split})
     for dataset in datasets if handlers else ():
         dataset["data_handlers"] = handlers
-    processor = {"type": "default", "streaming": False}
-    if (template := writing.take("model.chat_template")) is not None:
-        processor["chat_template"] = template
-    return {"dataprocessor": processor, "datasets": datasets}
+    return {"dataprocessor": {"streaming": False, **_processor(writing)}, "datasets": datasets}
+
+
+def _processor(writing: Writing) -> dict[str, Any]:
+    given = {key: writing.take(path) for path, key in (*_PROCESSOR.items(), ("model.chat_template", "chat_template"))}
+    return {"type": "default", **{key: value for key, value in given.items() if value is not None}}
+
+
+def _entry(writing: Writing, number: int, dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Write one of several datasets; what only ours say of it is unmapped."""
+    given = {name: value for name, value in dataset.items() if value is not None}
+    for name in given.keys() - _ALONE - {"shuffle"}:
+        writing.skip(f"data.datasets[{number}].{name}", given[name], "fms-hf-tuning tells it by a data handler")
+    entry = {name: value for name, value in given.items() if name in _ALONE and name != "dataset_split"}
+    return entry | ({"dataset_split_name": given["dataset_split"]} if "dataset_split" in given else {})
 
 
 def _handlers(writing: Writing) -> list[dict[str, Any]]:

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow
+import pytest
+from made_tokenizers import encoding_of
+
+from tuning.data.encoding import Encoding
+from tuning.data.shards import write_shards
+from tuning.data.sources import Row
+from tuning.data.templates import CHATML
+
+ROWS = [Row(f"rows.jsonl row {number + 1}", {"prompt": f"{number} +", "completion": "1"}) for number in range(25)]
+
+
+def table(files: list[Path]) -> pyarrow.Table:
+    return pyarrow.concat_tables(pyarrow.ipc.open_stream(file.read_bytes()).read_all() for file in files)
+
+
+@pytest.mark.parametrize("num_processes", [1, 3])
+def test_shards_hold_the_rows_in_order_whatever_the_number_of_processes(tmp_path: Path, num_processes: int) -> None:
+    encoding = encoding_of("byte_level")
+    files, refused = write_shards(ROWS, encoding, tmp_path, "train", num_processes)
+    found = table(files)
+    expected = list(encoding.token_rows(row.values for row in ROWS))
+    assert (len(files), refused) == (num_processes, [])
+    assert found["row"].to_pylist() == list(range(25))
+    assert found["input_ids"].to_pylist() == [row.input_ids for row in expected]
+    assert found["labels"].to_pylist() == [row.labels for row in expected]
+    assert {path.name for path in tmp_path.iterdir()} == {file.name for file in files}
+
+
+def test_a_row_that_the_template_refuses_is_named_by_the_process_that_met_it(tmp_path: Path) -> None:
+    template = "{% if messages[0]['content'] == 'no' %}{{ raise_exception('not this one') }}{% endif %}" + CHATML
+    encoding = Encoding(**{**vars(encoding_of("byte_level")), "chat_template": template})
+    texts = ["yes", "yes", "no", "yes"]
+    talks = [[{"role": "user", "content": text}, {"role": "assistant", "content": "so"}] for text in texts]
+    rows = [Row(f"row {number}", {"messages": talk}) for number, talk in enumerate(talks)]
+    files, refused = write_shards(rows, encoding, tmp_path, "train", 2)
+    assert [place for place, _ in refused] == ["row 2"] and "not this one" in refused[0].reason
+    assert table(files)["row"].to_pylist() == [0, 1, 3]
+
+
+def test_a_process_that_tokenizes_imports_no_torch() -> None:
+    heavy = "{'torch', 'transformers', 'datasets'}"
+    code = f"import sys, tuning.data.shards, tokenizers, pyarrow, jinja2; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

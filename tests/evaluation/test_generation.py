@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuning.errors import UserError
+from tuning.evaluation.generation import Decoding, end_tokens, generate
+
+pytestmark = pytest.mark.slow
+
+PROMPTS = ["Question: what is 12 + 30?", "The heron", "Please write the words in the order of the alphabet.", "A"]
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_model: Path) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return AutoModelForCausalLM.from_pretrained(tiny_model), AutoTokenizer.from_pretrained(tiny_model)
+
+
+def texts(loaded: tuple[Any, Any], **settings: Any) -> list[list[str]]:
+    model, tokenizer = loaded
+    return generate(model, tokenizer, [tokenizer(text)["input_ids"] for text in PROMPTS], Decoding(12, **settings))
+
+
+def test_a_batch_says_what_each_prompt_says_alone(loaded: tuple[Any, Any]) -> None:
+    assert texts(loaded, batch_size=4) == texts(loaded, batch_size=3) == texts(loaded, batch_size=1)
+    assert len({found[0] for found in texts(loaded)}) > 1
+
+
+def test_the_models_own_way_to_draw_tokens_does_not_count(loaded: tuple[Any, Any]) -> None:
+    model, _ = loaded
+    wanted = texts(loaded)
+    before = model.generation_config.to_dict()
+    model.generation_config.update(do_sample=True, temperature=5.0, repetition_penalty=3.0, num_beams=2)
+    try:
+        assert texts(loaded) == wanted
+    finally:
+        model.generation_config.update(**before)
+
+
+def test_every_end_token_ends_a_text(loaded: tuple[Any, Any]) -> None:
+    model, tokenizer = loaded
+    text, prompt = max(
+        ((found[0], prompt) for found, prompt in zip(texts(loaded), PROMPTS, strict=True)), key=text_length
+    )
+    second = tokenizer(text)["input_ids"][1]
+    named, model.generation_config.eos_token_id = model.generation_config.eos_token_id, [2, second]
+    try:
+        assert end_tokens(model, tokenizer) == sorted({2, second})
+        ended = generate(model, tokenizer, [tokenizer(prompt)["input_ids"]], Decoding(12))[0][0]
+    finally:
+        model.generation_config.eos_token_id = named
+    assert len(ended) < len(text)
+    assert text.startswith(ended)
+
+
+def text_length(pair: tuple[str, str]) -> int:
+    return len(pair[0])
+
+
+def test_several_texts_are_drawn_for_each_prompt(loaded: tuple[Any, Any]) -> None:
+    found = texts(loaded, temperature=1.5, num_return_sequences=3, batch_size=2)
+    assert [len(one) for one in found] == [3] * len(PROMPTS)
+    assert len({text for one in found for text in one}) > len(PROMPTS)
+
+
+def test_a_model_in_training_goes_on_training(loaded: tuple[Any, Any]) -> None:
+    model, _ = loaded
+    model.train()
+    texts(loaded)
+    assert model.training
+    model.eval()
+
+
+def test_a_long_prompt_loses_its_beginning(loaded: tuple[Any, Any]) -> None:
+    model, tokenizer = loaded
+    long = tokenizer(PROMPTS[0])["input_ids"] * 30
+    assert generate(model, tokenizer, [long], Decoding(6)) == generate(model, tokenizer, [long[-250:]], Decoding(6))
+    with pytest.raises(UserError, match="knows 256 positions"):
+        generate(model, tokenizer, [long], Decoding(256))

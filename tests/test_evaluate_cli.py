@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuning.cli import main
+
+
+@pytest.fixture
+def config(tiny_config_only_model: Path, tmp_path: Path) -> Path:
+    rows = [{"prompt": f"What is {number} + 1?", "completion": f" {number + 1}"} for number in range(20)]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    settings = {"model_name_or_path": str(tiny_config_only_model), "validation_fraction": 0.5, "use_cpu": True}
+    settings |= {"training_data_path": str(tmp_path / "rows.jsonl"), "output_dir": str(tmp_path / "never")}
+    (tmp_path / "run.json").write_text(json.dumps(settings))
+    return tmp_path / "run.json"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--config"], "expected a model's folder or Hub id first"),
+        (["./none", "rows.jsonl=1"], "there is no such field"),
+        (["./none"], "there are no rows to measure on"),
+        (["./none", "validation_fraction=0.5", "training_data_path=none.jsonl"], "there is no such file"),
+        (["./none", "--output-dir"], "expected a folder after it"),
+    ],
+)
+def test_bad_words_are_one_message_and_exit_code_1(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", *words]) == 1
+    error = capsys.readouterr().err
+    assert told in error
+    assert "Traceback" not in error
+
+
+def test_metrics_and_models_are_checked_before_anything_is_loaded(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "./none", "--config", str(config), 'generation_metrics=["rogue"]']) == 1
+    error = capsys.readouterr().err
+    assert "there is no such folder" in error
+    assert "Did you mean 'rouge'" in error
+
+
+@pytest.mark.slow
+def test_a_model_is_measured_and_nothing_else_is_written(
+    tiny_model: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["generation_metrics=exact_match", "generation_rows=3", "--output-dir", str(tmp_path / "found")]
+    assert main(["evaluate", str(tiny_model), "--config", str(config), *words]) == 0
+    assert "eval_token_f1_macro" in capsys.readouterr().out
+    found = json.loads((tmp_path / "found" / "eval.json").read_text())
+    assert found["eval_loss"] > 0
+    assert len((tmp_path / "found" / "predictions.jsonl").read_text().splitlines()) == 3
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.slow
+def test_a_file_of_rows_is_enough(tiny_model: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = config.with_name("rows.jsonl")
+    assert main(["evaluate", str(tiny_model), f"validation_data_path={rows}", "use_cpu=true"]) == 0
+    assert "perplexity" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_run_is_measured_again_as_it_measured_itself(tiny_model: Path, config: Path, tmp_path: Path) -> None:
+    from tuning.evaluate_cli import evaluate_saved
+    from tuning.sft_trainer import train
+
+    given = {**json.loads(config.read_text()), "model_name_or_path": str(tiny_model), "max_steps": 3, "bf16": False}
+    given |= {"peft_method": "lora", "learning_rate": 1e-2, "add_special_tokens": ["<new>"], "baseline": True}
+    train({**given, "dataset_prepared_path": str(tmp_path / "prepared"), "audit": "off"})
+    run = tmp_path / "never"
+    wanted: dict[str, Any] = json.loads((run / "eval.json").read_text())
+    found = evaluate_saved(str(run / "model"), [str(run / "config.json")])
+    assert found.metrics["eval_loss"] == pytest.approx(wanted["eval_loss"], abs=1e-5)
+    assert found.baseline is not None
+    assert found.baseline["eval_token_accuracy"] == wanted["baseline"]["eval_token_accuracy"]
+
+
+@pytest.mark.slow
+def test_a_local_task_of_lm_eval_is_measured(tiny_model: Path, config: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    from tuning.evaluate_cli import evaluate_saved
+
+    tasks = tmp_path / "tasks"
+    tasks.mkdir()
+    (tmp_path / "parity.jsonl").write_text("".join(f'{{"number": {n}, "label": {n % 2}}}\n' for n in range(8)))
+    task = {"task": "parity", "dataset_path": "json", "test_split": "test", "output_type": "multiple_choice"}
+    task |= {"dataset_kwargs": {"data_files": {"test": str(tmp_path / "parity.jsonl")}}, "doc_to_target": "label"}
+    task |= {"doc_to_text": "Is {{number}} even?", "doc_to_choice": [" yes", " no"], "metric_list": [{"metric": "acc"}]}
+    (tasks / "parity.yaml").write_text(json.dumps(task))
+    words = [str(config), "lm_eval_tasks=parity", f"lm_eval_include_path={tasks}", "lm_eval_limit=6"]
+    found = evaluate_saved(str(tiny_model), words)
+    assert 0 <= found.lm_eval["parity"]["acc,none"] <= 1
+    assert found.scores()["lm_eval/parity/acc"] == found.lm_eval["parity"]["acc,none"]
+    assert main(["evaluate", str(tiny_model), *words[:1], "lm_eval_tasks=no_such_task"]) == 1

@@ -1,0 +1,111 @@
+"""Load a model that was saved, or an adapter with the base that it names."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuning.config.schema import TuningConfig
+from tuning.errors import UserError
+from tuning.model import load_model
+from tuning.tokenizer import ADDED_TOKENS_FILE, Additions, load_tokenizer
+
+logger = logging.getLogger(__name__)
+
+_ADAPTER_CONFIG = "adapter_config.json"
+_ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "spiece.model")
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """Where the parts of a saved model are: the base, the adapter on it if any, and the tokenizer."""
+
+    base: str
+    adapter: Path | None
+    tokenizer: str
+
+    def settings(self) -> dict[str, Any]:
+        """Return the fields of the model section that load it."""
+        return {"model_name_or_path": self.base, "tokenizer_name_or_path": self.tokenizer, "train_from_scratch": False}
+
+
+def find_model(name: str, base: str | None = None) -> SavedModel:
+    """Tell the parts of a model's folder or Hub id; `base` replaces the base that an adapter names.
+
+    Raises:
+        UserError: an adapter is not whole, or its base is not there.
+    """
+    folder = Path(name).expanduser()
+    if not (folder / _ADAPTER_CONFIG).is_file():
+        return SavedModel(str(folder) if folder.is_dir() else name, None, str(folder) if folder.is_dir() else name)
+    named = base or _base_of(folder)
+    if not (folder / _ADAPTER_WEIGHTS).is_file():
+        raise UserError(f"{folder}: the adapter has no {_ADAPTER_WEIGHTS}; pickled weights are not loaded")
+    if named.startswith((".", "/", "~")) and not Path(named).expanduser().is_dir():
+        raise UserError(f"{folder}: the adapter's base is not there: {named}. Name it with --base")
+    has_tokenizer = any((folder / file).is_file() for file in _TOKENIZERS)
+    return SavedModel(named, folder, str(folder) if has_tokenizer else named)
+
+
+def load_saved(config: TuningConfig, adapter: Path | None) -> tuple[Any, Any]:
+    """Load what the model section names, with an adapter on it; returns the model and the tokenizer.
+
+    Raises:
+        UserError: one of them cannot be loaded.
+    """
+    tokenizer, additions = load_tokenizer(config)
+    return load_with_adapter(config, adapter, tokenizer, additions), tokenizer
+
+
+def load_with_adapter(config: TuningConfig, adapter: Path | None, tokenizer: Any, additions: Additions) -> Any:
+    """Load the base, grown as it was when the adapter was trained, and the adapter.
+
+    Raises:
+        UserError: one of them cannot be loaded, or they do not fit.
+    """
+    model: Any = load_model(config, tokenizer, additions)
+    if adapter is None:
+        return model
+    from peft import PeftModel
+
+    size = _embedding_size(adapter)
+    if size is not None and size != model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(size)
+    try:
+        with warnings.catch_warnings():  # PEFT asks transformers for a name that it has retired
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+            return PeftModel.from_pretrained(model, str(adapter), use_safetensors=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{adapter}: the adapter cannot be loaded on {config.model.model_name_or_path}: {error}"
+        ) from error
+
+
+def _base_of(folder: Path) -> str:
+    document = _read(folder / _ADAPTER_CONFIG)
+    base = document.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise UserError(f"{folder / _ADAPTER_CONFIG}: names no base_model_name_or_path. Name the base with --base")
+    return base
+
+
+def _embedding_size(folder: Path) -> int | None:
+    if not (folder / ADDED_TOKENS_FILE).is_file():
+        return None
+    size = _read(folder / ADDED_TOKENS_FILE).get("new_embedding_size")
+    return size if isinstance(size, int) else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file}: cannot be read as JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise UserError(f"{file}: expected a JSON object")
+    return document
