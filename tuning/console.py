@@ -112,12 +112,14 @@ def end_summary(
     history: Sequence[Mapping[str, float]],
     folder: Path,
     model_folder: Path,
+    scores: Sequence[str] = (),
 ) -> str:
-    """Write the summary of a finished run: what was recommended and why, metrics, files, dashboards."""
+    """Write the summary of a finished run: what was recommended and why, metrics, table of scores, files, dashboards."""
     parts = [
         ("Recommended", recommendation_lines(recommendations) or ["nothing; every value was yours or a default"]),
         ("Results", _result_lines(metrics, history)),
-        ("Files", [f"model       {model_folder}", f"run folder  {folder}  (config.json, eval.json, tracking/ …)"]),
+        ("Scores", scores),
+        ("Files", [f"model       {model_folder}", f"run folder  {folder}  (configuration, results, tracking/ …)"]),
         ("Dashboards", _dashboard_lines(folder)),
     ]
     return "\n".join("\n".join([title, *(f"  {line}" for line in lines)]) for title, lines in parts if lines)

@@ -162,7 +162,7 @@ def _trainer(config: TuningConfig, found: SavedModel) -> tuple[ScoredTrainer, li
         raise UserError("data.validation_data_path: there are no rows to measure on")
     tokenizer, additions = load_tokenizer(config)
     encoding = encodings_of(config, tokenizer).validation
-    questions = questions_for(config, rows, encoding, tokenizer)
+    questions = questions_for(config, lambda: rows, encoding, tokenizer)
     dataset = _dataset(rows, encoding)
     from tuning.arguments import sft_config
     from tuning.evaluation.scored_trainer import ScoredTrainer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +29,12 @@ _TWICE = ("eval_perplexity", "eval_mean_token_accuracy")
 
 
 def questions_for(
-    config: TuningConfig, rows: Sequence[Row], encoding: Encoding, tokenizer: PreTrainedTokenizerBase
+    config: TuningConfig,
+    held_out_rows: Callable[[], Sequence[Row]],
+    encoding: Encoding,
+    tokenizer: PreTrainedTokenizerBase,
 ) -> list[Question]:
-    """Choose the held-out rows that answers are generated for; none where no metric asks for it.
+    """Choose the held-out rows that answers are generated for; none, and none are read, where no metric asks for it.
 
     Raises:
         UserError: the rows have no prompts, or no tests where a metric needs them; or lm-eval has no such task.
@@ -43,7 +46,7 @@ def questions_for(
         check_tasks(section.lm_eval_tasks, section.lm_eval_include_path)
     if not section.generation_metrics:
         return []
-    chosen = spread(rows, section.generation_rows)
+    chosen = spread(held_out_rows(), section.generation_rows)
     tests = {}
     if any(GENERATION_METRICS.load(name).runs_code for name in section.generation_metrics):
         tests = rows_with_tests(data_paths(config), config.data.dataset_split or "train", [row.place for row in chosen])

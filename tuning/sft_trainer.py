@@ -110,8 +110,8 @@ def train(
     check_world_size(config, job.document)
     checkpoint = find_checkpoint(config)
     preparation = prepare(config)
-    held_out, encoding = preparation.prepared.held_out_rows(), preparation.encodings.validation
-    questions = questions_for(config, held_out, encoding, preparation.tokenizer)
+    held_out_rows, encoding = preparation.prepared.held_out_rows, preparation.encodings.validation
+    questions = questions_for(config, held_out_rows, encoding, preparation.tokenizer)
     resumed = checkpoint is not None
     with stop_on_request() as request, start_run(config, job.document, job.recommendations, resumed) as run:
         tracker = run.tracker
@@ -123,12 +123,13 @@ def train(
         measure_before_training(trainer, config, questions, run_folder(config))
         trained = fit(trainer, checkpoint)
         request.raise_if_stopped()
-        metrics = {**trained, **evaluate(trainer, config, questions, tracker, run_folder(config)).metrics}
+        result = evaluate(trainer, config, questions, tracker, run_folder(config))
+        metrics = {**trained, **result.metrics}
         model_folder = save_model(trainer, config, preparation.additions)
         tracker.set_params({"model_folder": str(model_folder.resolve()), **metrics}, name="results")
     if trainer.is_world_process_zero():
-        history = trainer.state.log_history
-        print(console.end_summary(job.recommendations, metrics, history, run_folder(config), model_folder))
+        history, scores = trainer.state.log_history, result.lines() if result.scores() else ()
+        print(console.end_summary(job.recommendations, metrics, history, run_folder(config), model_folder, scores))
     return TrainResult(run_folder(config), model_folder, trainer.state.global_step, metrics)
 
 

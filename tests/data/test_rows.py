@@ -145,3 +145,12 @@ def test_rows_are_parted_by_shares(split: Shares | None, counts: tuple[int, int]
 def test_the_last_rows_are_held_out_where_they_are_not_drawn() -> None:
     rows = [Row(str(number), {}) for number in range(4)]
     assert part_rows(rows, Shares(train=0.5, validation=0.25), seed=3, shuffle=False) == (rows[:2], rows[3:])
+
+
+def test_a_row_without_the_separator_ends_the_run_however_few_there_are(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": f"ask {number} [sep] answer"}) for number in range(200)]
+    lines[120] = json.dumps({"text": "ask without an answer"})
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"1 of 200 rows .*\n.*rows.jsonl row 121: label_separator '\[sep\]' does not"):
+        load_rows(Data(training_data_path=[str(file)], label_separator="[sep]"), seed=0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,10 @@ def test_the_template_is_found_in_either_of_its_two_places(tmp_path: Path) -> No
 def test_a_template_that_refuses_a_conversation_says_so() -> None:
     with pytest.raises(UserError, match="roles must alternate"):
         render_chat("{{ raise_exception('roles must alternate') }}", TURNS)
+
+
+def test_a_template_is_given_the_date_where_it_cannot_do_without() -> None:
+    year = datetime.now().strftime("%Y")
+    assert render_chat("{{ strftime_now('%Y') }}", []) == year
+    guarded = "{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% else %}1999{% endif %}"
+    assert render_chat(guarded, []) == "1999"

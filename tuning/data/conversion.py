@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tuning.config.sections import Dataset
-from tuning.data.formats import Convert, converter, recognise
+from tuning.data.formats import Convert, MissingSeparator, converter, recognise
 from tuning.data.handlers import Step, apply_steps, build_steps
 from tuning.data.row_handlers import ADD_EOS_TOKEN, MAX_NUM_TOKENS
 from tuning.data.sources import Row, Skipped, read_rows
@@ -81,7 +81,7 @@ def _through(convert: Convert, items: Iterable[Row | Skipped]) -> Iterator[Row |
         try:
             values = convert(item.values)
         except DataError as error:
-            yield Skipped(item.place, str(error))
+            yield Skipped(item.place, str(error), isinstance(error, MissingSeparator))
         else:
             kept = {name: item.values[name] for name in _KEPT if name in item.values}
             yield Row(item.place, {**values, **kept})

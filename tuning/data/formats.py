@@ -47,6 +47,10 @@ class RowSettings(Protocol):
     def label_separator(self) -> str | None: ...
 
 
+class MissingSeparator(DataError):
+    """A row lacks the text that the user has named as standing in each of them."""
+
+
 @dataclass(frozen=True)
 class DataFormat:
     """One shape of row: the columns that it needs, others that it can use, and how it becomes trainable."""
@@ -121,7 +125,7 @@ def _whole(text: str) -> dict[str, Any]:
 def _at_separator(text: str, separator: str) -> dict[str, Any]:
     before, found, answer = text.partition(separator)
     if not found:
-        raise DataError(f"label_separator {separator!r} does not stand in the text of the row")
+        raise MissingSeparator(f"label_separator {separator!r} does not stand in the text of the row")
     if not answer.strip():
         raise DataError(f"nothing follows label_separator {separator!r} in the text of the row")
     return {"prompt": before, "completion": answer}

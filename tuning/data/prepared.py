@@ -147,7 +147,7 @@ def write_skipped(skipped: Sequence[Skipped], folder: Path) -> None:
     file = folder / SKIPPED_FILE
     file.unlink(missing_ok=True)
     if skipped:
-        lines = (json.dumps(one._asdict(), ensure_ascii=False) for one in skipped)
+        lines = (json.dumps({"place": one.place, "reason": one.reason}, ensure_ascii=False) for one in skipped)
         file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 

@@ -79,22 +79,27 @@ def load_rows(data: Data, seed: int) -> Rows:
 
 
 def check_skipped(skipped: Sequence[Skipped], num_read: int, max_skipped_share: float) -> None:
-    """Refuse a run in which more rows cannot be used than are allowed, or none can.
+    """Refuse a run in which more rows cannot be used than are allowed, or none can, or one must be mended.
 
     Raises:
         DataError: names the first of them.
     """
+    if wrong := [item for item in skipped if item.must_be_mended]:
+        raise DataError(_named(f"{len(wrong)} of {num_read} rows cannot be trained on:", wrong))
     if not skipped:
         return
-    if len(skipped) < num_read and len(skipped) <= max_skipped_share * num_read:
-        told = f"{len(skipped)} of {num_read} rows cannot be trained on and are left out"
-        logger.warning("%s; the first: %s: %s", told, *skipped[0])
-        return
-    more = len(skipped) - _MOST_ROWS_NAMED
-    lines = [f"{item.place}: {item.reason}" for item in skipped[:_MOST_ROWS_NAMED]]
-    limit = "" if len(skipped) == num_read else f"; max_skipped_share allows {max_skipped_share:.0%}"
-    head = f"{len(skipped)} of {num_read} rows cannot be trained on{limit}:"
-    raise DataError("\n".join([head, *lines, *([f"… and {more} more"] if more > 0 else [])]))
+    told = f"{len(skipped)} of {num_read} rows cannot be trained on"
+    if len(skipped) == num_read:
+        raise DataError(_named(f"{told}:", skipped))
+    if len(skipped) > max_skipped_share * num_read:
+        raise DataError(_named(f"{told}; max_skipped_share allows {max_skipped_share:.0%}:", skipped))
+    logger.warning("%s and are left out; the first: %s: %s", told, skipped[0].place, skipped[0].reason)
+
+
+def _named(told: str, items: Sequence[Skipped]) -> str:
+    more = len(items) - _MOST_ROWS_NAMED
+    lines = [f"{item.place}: {item.reason}" for item in items[:_MOST_ROWS_NAMED]]
+    return "\n".join([told, *lines, *([f"… and {more} more"] if more > 0 else [])])
 
 
 def format_of(formats: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 from jinja2 import StrictUndefined, TemplateError, nodes
@@ -12,6 +13,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tuning.data.templates import ANSWER_BEGINS, ANSWER_ENDS
 from tuning.errors import UserError
+
+_CAN_DO_WITHOUT_DATE = "strftime_now is defined"
 
 
 class _Generation(Extension):
@@ -45,10 +48,15 @@ def compile_row_template(template: str, field: str) -> Any:
 def compile_chat_template(template: str, is_marked: bool = False) -> Any:
     """Compile a chat template; `is_marked` writes `ANSWER_BEGINS` and `ANSWER_ENDS` around generation blocks.
 
+    A template that can do without today's date is not given it, so that the same rows make the same tokens every day.
+
     Raises:
         UserError: it is not valid Jinja.
     """
-    return _compile(template, "chat_template", _MarkedGeneration if is_marked else _Generation)
+    compiled = _compile(template, "chat_template", _MarkedGeneration if is_marked else _Generation)
+    if _CAN_DO_WITHOUT_DATE not in template:
+        compiled.globals["strftime_now"] = _strftime_now
+    return compiled
 
 
 def _no_null(value: Any) -> Any:
@@ -67,6 +75,10 @@ def _compile(template: str, field: str, generation: type[Extension], **options: 
         return environment.from_string(template)
     except TemplateError as error:
         raise UserError(f"{field}: not a valid Jinja template: {error}") from error
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.now().strftime(form)
 
 
 def _refuse(message: str) -> None:

@@ -34,6 +34,8 @@ class Skipped(NamedTuple):
 
     place: str
     reason: str
+    must_be_mended: bool = False
+    """Such a row ends the run, however few there are."""
 
 
 def read_rows(paths: Sequence[str], split: str = "train") -> Iterator[Row | Skipped]:
