@@ -12,6 +12,7 @@ from tuning.config.sections import Data
 from tuning.data.formats import converter
 from tuning.data.sources import Row, Skipped, read_rows
 from tuning.errors import DataError
+from tuning.sft_trainer import train
 
 Answers = Callable[[Any], "list[str]"]
 
@@ -118,6 +119,18 @@ def test_every_row_of_every_file_teaches_its_answer(
         rows, skipped = loaded(shared_data / name, **settings)
         assert [text for row in rows for text in learned(row)] == expected
         assert not skipped
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "task_type"), [file[:2] for file in FILES], ids=[file[0] for file in FILES])
+def test_every_file_trains_by_its_task_type_alone(
+    shared_data: Path, tiny_model: Path, tmp_path: Path, name: str, task_type: str
+) -> None:
+    given = {"model_name_or_path": str(tiny_model), "training_data_path": str(shared_data / name)}
+    small = {"max_steps": 1, "per_device_train_batch_size": 2, "validation_fraction": 0, "truncation_mode": "keep_end"}
+    result = train({**given, **small, "task_type": task_type, "output_dir": str(tmp_path / "run")})
+    assert result.global_step == 1
+    assert 0 < result.metrics["train_loss"] < 10
 
 
 def test_no_file_of_the_folder_is_left_out(shared_data: Path) -> None:
