@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from trl.trainer.sft_config import SFTConfig
 
-_OURS = frozenset({"resume_from_checkpoint", "model_init_kwargs", "pad_token", "assistant_only_loss", "truncation_mode"})
+_OURS = frozenset(
+    {"resume_from_checkpoint", "model_init_kwargs", "pad_token", "assistant_only_loss", "truncation_mode"}
+)
 """Fields of SFTConfig that are acted on before the trainer exists."""
 
 

@@ -114,7 +114,7 @@ def end_summary(
     model_folder: Path,
     scores: Sequence[str] = (),
 ) -> str:
-    """Write the summary of a finished run: what was recommended and why, metrics, table of scores, files, dashboards."""
+    """Write the summary of a finished run: what was recommended and why, results, scores, files, dashboards."""
     parts = [
         ("Recommended", recommendation_lines(recommendations) or ["nothing; every value was yours or a default"]),
         ("Results", _result_lines(metrics, history)),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -49,7 +50,9 @@ from tuning.recommender.facts import Facts
 
 GPT2 = {"model_type": "gpt2", "n_embd": 32, "n_layer": 1, "n_head": 2, "vocab_size": 400, "n_positions": 64}
 MIXTRAL = {**TINY_LLAMA, "model_type": "mixtral", "num_local_experts": 4}
-TABLED, EXPERTS = Facts(model(GPT2)), Facts(model(MIXTRAL))
+OPT = {"model_type": "opt", "hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+OPT |= {"vocab_size": 400, "max_position_embeddings": 64, "word_embed_proj_dim": 32, "do_layer_norm_before": True}
+TABLED, EXPERTS, FORGETFUL = Facts(model(GPT2)), Facts(model(MIXTRAL)), Facts(model(OPT))
 ON_CPU, ON_GPU, ON_OLD_GPU = Facts(hardware=CPU), Facts(hardware=ONE_GPU), Facts(hardware=ONE_OLD_GPU)
 BEST = {"training__load_best_model_at_end": True}
 STEPS, BY_BEST = {"training__eval_strategy": "steps"}, {"training__save_strategy": "best"}
@@ -66,26 +69,16 @@ def every(eval_steps: float, save_steps: float) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("action", "facts", "values", "expected"),
     [
-        (PaddingFree(), NOTHING, {"training__padding_free": True}, {"padding_free": False}),
+        (PaddingFree(), FORGETFUL, {"training__padding_free": True}, {"padding_free": False}),
         (
             PaddingFree(),
-            NOTHING,
-            {"training__padding_free": True, "model__attn_implementation": "sdpa"},
-            {"padding_free": False},
+            FORGETFUL,
+            {"training__packing": True, "training__eval_packing": True},
+            {"packing": False, "eval_packing": False},
         ),
-        (
-            PaddingFree(),
-            NOTHING,
-            {"training__padding_free": True, "model__attn_implementation": "flash_attention_2"},
-            {"packing": True},
-        ),
-        (
-            PaddingFree(),
-            NOTHING,
-            {"training__padding_free": True, "training__packing": False},
-            {"padding_free": False},
-        ),
-        (PaddingFree(), NOTHING, {"training__padding_free": True, "training__packing": True}, {}),
+        (PaddingFree(), FORGETFUL, {"training__padding_free": False}, {}),
+        (PaddingFree(), TABLED, {"training__padding_free": True}, {}),
+        (PaddingFree(), NOTHING, {"training__padding_free": True}, {}),
         (PaddingFree(), NOTHING, {}, {}),
         (PositionTable(), TABLED, {"training__max_length": 65}, {"max_length": 64}),
         (PositionTable(), TABLED, {"training__max_length": 64}, {}),
@@ -267,15 +260,12 @@ def test_what_is_mended_needs_no_mending_again() -> None:
 
 
 def test_a_value_that_another_action_wrote_is_mended_without_a_word_of_the_user() -> None:
-    original = decided(
-        training__padding_free=True, training__packing=False, model__attn_implementation="flash_attention_2"
-    )
-    final, recommendations = RuleEngine([PaddingFree()]).run(original, NOTHING)
-    assert (final.get("training.packing"), recommendations[0].overridden) == (True, ())
+    final, recommendations = RuleEngine([PaddingFree()]).run(decided(training__packing=True), FORGETFUL)
+    assert (final.get("training.packing"), recommendations[0].overridden) == (False, ())
 
 
 CRASHES: dict[str, dict[str, Any]] = {
-    "PaddingFree": {"padding_free": True},
+    "PaddingFree": {"padding_free": True, "model_name_or_path": "opt"},
     "PositionTable": {"max_length": 128, "model_name_or_path": "gpt2"},
     "BestModelCadence": {"load_best_model_at_end": True, "eval_strategy": "steps", "save_strategy": "epoch"},
     "BestCheckpointMetric": {"save_strategy": "best"},
@@ -312,10 +302,9 @@ for name, job in json.load(open(sys.argv[1])).items():
 def test_each_rule_makes_a_run_start_that_crashes_without_it(
     tiny_model: Path, tiny_config_only_model: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "gpt2").mkdir()
-    for file in tiny_config_only_model.iterdir():
-        (tmp_path / "gpt2" / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "gpt2" / "config.json").write_text(json.dumps(GPT2))
+    for name, config in (("gpt2", GPT2), ("opt", OPT)):
+        shutil.copytree(tiny_config_only_model, tmp_path / name)
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a b c", "completion": "b c d"}\n' * 16)
     job = {"model_name_or_path": str(tiny_model), "training_data_path": "rows.jsonl", "train_from_scratch": True}
     job |= {"validation_fraction": 0.2, "max_steps": 1, "per_device_train_batch_size": 2, "save_strategy": "no"}

@@ -125,7 +125,7 @@ class Data(Section):
     """Share of the training rows to hold out, 0 to 1; 0 holds out none. None: chosen by the recommender."""
     dataset_split: str | None = None
     """Split to take from a Hub dataset. None: train."""
-    datasets: list[Dataset] | None = None
+    datasets: Annotated[list[Dataset], Field(min_length=1)] | None = None
     """Several datasets, each with its paths, share, split and handlers; instead of training_data_path."""
     data_config_path: str | None = None
     """File that holds `datasets` and `dataprocessor`, as fms-hf-tuning writes it; instead of training_data_path."""

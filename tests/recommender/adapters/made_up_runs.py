@@ -38,6 +38,7 @@ _ONE_OF_TWO = (
     ("data.dataset_text_field", "data.data_formatter_template"),
     ("data.dataset_text_field", "data.dataset_conversation_field"),
     ("model.chat_template", "model.chat_template_path"),
+    ("data.datasets", "data.training_data_path"),
 )
 _PATHS = (["rows.jsonl"], ["rows.jsonl", "more.csv", "org/rows"], ["./folder"], ["org/rows"], ["a.json", "b.json"])
 _PICKED: dict[str, tuple[Any, ...]] = {
@@ -50,6 +51,10 @@ _PICKED: dict[str, tuple[Any, ...]] = {
         {"distributed_type": "FSDP", "mixed_precision": "fp8", "no_such_key": 1},
     ),
     "data.data_format": ("chat", "sharegpt", "instruction", "prompt_completion", "question_answering", "text", "mine"),
+    "data.datasets": (
+        [{"data_paths": ["rows.jsonl"], "sampling": 0.25}, {"data_paths": ["org/rows"], "sampling": 0.75}],
+        [{"data_paths": ["rows.jsonl"], "name": "mine", "rename_columns": {"q": "question"}}],
+    ),
     "data.dataset_split": ("train", "train[:10%]"),
     "model.model_name_or_path": ("org/model", "models/base"),
     "training.output_dir": ("runs/first", "out"),

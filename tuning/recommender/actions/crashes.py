@@ -9,6 +9,7 @@ from typing import Any
 
 from tuning.config.ir import IR
 from tuning.recommender.action import Action, Kind, Level, Recommendation, suggest
+from tuning.recommender.actions.packing import SEES_OTHER_ROWS
 from tuning.recommender.facts import Facts
 from tuning.recommender.shape import LEARNED_POSITIONS
 from tuning.recommender.values import by_user, is_lora, number, whole
@@ -25,19 +26,19 @@ _MILLION = 1_000_000
 
 
 class PaddingFree(Action):
-    """Packing beside `padding_free`, which TRL takes only with rows that are cut to `max_length` by packing."""
+    """Rows in sequences of their own, in models that take no notice of where rows of one sequence end."""
 
     def apply(self, ir: IR, facts: Facts) -> Recommendation | None:
-        """Pack, where a kernel keeps packed rows apart and the user does not refuse to; else pad."""
-        if ir.get("training.padding_free") is not True or ir.get("training.packing") is True:
+        """Turn off what puts several rows into one sequence."""
+        if facts.model is None or facts.model.model_type not in SEES_OTHER_ROWS:
             return None
-        comment = "TRL takes padding_free only together with packing, because max_length would not hold without it."
-        if by_user(ir, "training.packing") is False:
-            return must({"training.padding_free": False}, comment, _TRL)
-        if not _keeps_rows_apart(ir, facts):
-            apart = "Nothing here would keep packed rows from seeing each other, so they are padded."
-            return must({"training.padding_free": False}, f"{comment} {apart}", f"{_TRL}; TRL issues 2834 and 3067")
-        return must({"training.packing": True}, comment, _TRL)
+        joins = [f"training.{name}" for name in ("padding_free", "packing", "eval_packing")]
+        asked = [path for path in joins if ir.get(path) is True]
+        if not asked:
+            return None
+        kind = facts.model.model_type
+        comment = f"{kind} takes no notice of where the rows of one sequence end, so they would see each other."
+        return must(dict.fromkeys(asked, False), comment, "transformers 5.23; the trainer looks, and refuses")
 
 
 class PositionTable(Action):
@@ -171,12 +172,6 @@ class RouterLoss(Action):
 def must(values: dict[str, Any], comment: str, source: str) -> Recommendation:
     """Recommend what the run would crash without."""
     return suggest(values, comment, Kind.COMPATIBILITY, source, Level.MANDATORY)
-
-
-def _keeps_rows_apart(ir: IR, facts: Facts) -> bool:
-    """Tell whether attention has a variable-length kernel, in a model that carries no state from row to row."""
-    has_kernel = "flash" in str(ir.get("model.attn_implementation")) or ir.get("model.use_flash_attn") is True
-    return has_kernel and not (facts.model is not None and facts.model.architecture.is_stateful)
 
 
 def _is_multiple(every: float, between: float) -> bool:

@@ -17,7 +17,7 @@ from tuning.recommender.values import by_user, counted, number, power_of_two_up_
 
 _SHORTEST_PACKED = 1024
 """Tokens of a packed sequence at least. Source: the default of TRL's max_length."""
-_SEES_OTHER_ROWS = frozenset({"bloom", "falcon", "mpt", "opt"})
+SEES_OTHER_ROWS = frozenset({"bloom", "falcon", "mpt", "opt"})
 """Models that take no notice of where packed rows end. Source: transformers 5.23; the trainer shows each model two rows
 in one sequence, and `tests/data/test_packing.py` these."""
 _SOURCE = (
@@ -59,7 +59,7 @@ def _keeps_rows_apart(ir: IR, facts: Facts) -> bool:
     """Tell whether no token sees another row: by a variable-length kernel, in a model that carries no state on."""
     if by_user(ir, "training.padding_free") is False or facts.model is None:
         return False
-    if facts.model.model_type in _SEES_OTHER_ROWS:
+    if facts.model.model_type in SEES_OTHER_ROWS:
         return False
     return "flash" in str(ir.get("model.attn_implementation")) and facts.model.architecture.is_stateful is False
 

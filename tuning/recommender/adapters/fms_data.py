@@ -10,7 +10,8 @@ from tuning.config.ir import IR
 from tuning.data.data_config import data_config_of
 from tuning.errors import ConfigError
 from tuning.recommender.adapters.adapter import Imported
-from tuning.recommender.adapters.mapping import Reading, Writing
+from tuning.recommender.adapters.conversions import take_default
+from tuning.recommender.adapters.mapping import Reading, Row, Writing
 
 FORMATTED_TEXT = "formatted_text"
 """The column that our data file has a template's text written to."""
@@ -23,8 +24,6 @@ _CHAT = ("tokenize_and_apply_chat_template_with_masking", "apply_tokenizer_chat_
 _TEMPLATES = ("apply_custom_jinja_template", "apply_custom_data_formatting_template")
 _MASKING = "tokenize_and_apply_input_masking"
 _RAW = re.compile(r"^\s*\{%-?\s*raw\s*-?%\}\s*(.*?)\s*\{%-?\s*endraw\s*-?%\}\s*$", re.DOTALL)
-NOT_READ = {"dataprocessor.seed": "says the order of a mixture, and there is none"}
-_OF_MIXTURES = ("dataprocessor.streaming", "dataprocessor.sampling_stopping_strategy")
 _SAID_OTHERWISE = (".builder", ".max_seq_length")
 """What a dataset may say beside the simple things without becoming an entry of `data.datasets`."""
 _PROCESSOR = {
@@ -46,7 +45,7 @@ def read_data_config(document: Mapping[str, Any], source: str) -> Imported:
         ConfigError: the file is not of this shape.
     """
     simple = _read_simply(document, source)
-    lost = (item.key for item in simple.unmapped if item.key.startswith(("datasets[", *_OF_MIXTURES)))
+    lost = (item.key for item in simple.unmapped if item.key.startswith("datasets["))
     if all(key.endswith(_SAID_OTHERWISE) for key in lost):
         return simple
     found = data_config_of(document, source)
@@ -62,14 +61,15 @@ def _read_simply(document: Mapping[str, Any], source: str) -> Imported:
         reading.refuse("dataprocessor", processor, "expected an object")
     elif processor.get("type") == "default":
         reading.take("dataprocessor.type")
-    if reading.get("dataprocessor.streaming") is False:
-        reading.take("dataprocessor.streaming")
+    take_default(reading, "dataprocessor.streaming", False)
+    for path, key in _PROCESSOR.items():
+        reading.carry(Row(f"dataprocessor.{key}", path))
     for key in ("chat_template", "dataprocessor.chat_template"):
         if isinstance(template := reading.take(key), str):
             found = _RAW.match(template)
             reading.put("model.chat_template", found[1] if found else template, key)
     _read_datasets(reading)
-    return reading.finish(NOT_READ, "has no counterpart here")
+    return reading.finish({}, "has no counterpart here")
 
 
 def _read_datasets(reading: Reading) -> None:
