@@ -12,8 +12,8 @@ from tuning.data.tokenization import num_supervised
 from tuning.errors import UserError
 from tuning.recommender.model_files import tokenizer_file
 
-MOST_SAMPLED_CHARACTERS = 500_000
-"""Characters that are tokenized at most, so that long rows cost no more time than many: about a quarter of a second."""
+MOST_SAMPLED_CHARACTERS = 250_000
+"""Characters that are tokenized at most, so that long rows cost no more time than many: about an eighth of a second."""
 _BATCH_ROWS = 256
 
 
