@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,58 @@ def test_a_file_of_rows_is_enough(tiny_model: Path, config: Path, capsys: pytest
     rows = config.with_name("rows.jsonl")
     assert main(["evaluate", str(tiny_model), f"validation_data_path={rows}", "use_cpu=true"]) == 0
     assert "perplexity" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_rows_that_cannot_be_measured_are_counted_and_told(
+    tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from tuning.evaluate_cli import evaluate_saved
+
+    rows = [{"prompt": "The heron waits. " * times, "completion": " yes"} for times in (1, 1, 40, 1, 40)]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in [*rows, {"prompt": "a"}]))
+    words = [f"validation_data_path={tmp_path / 'rows.jsonl'}", "max_length=60", "use_cpu=true", "baseline=true"]
+    found = evaluate_saved(
+        str(tiny_model), [*words, "max_skipped_share=0.5", f"model_name_or_path={copied(tiny_model, tmp_path)}"]
+    )
+    assert (found.metrics["eval_num_rows"], found.metrics["eval_num_rows_left_out"]) == (3, 3)
+    assert "validation: 2 of 5 rows have no response within max_length=60; they are left out" in caplog.text
+    assert "1 of 6 rows cannot be trained on" in caplog.text
+    assert "eval_num_rows" not in found.difference()
+    assert "eval_model_preparation_time" not in found.metrics
+
+
+def copied(model: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(model, folder / "base"))
+
+
+@pytest.mark.slow
+def test_a_configuration_of_a_sharded_run_measures_in_one_process(tiny_model: Path, config: Path) -> None:
+    from tuning.evaluate_cli import evaluate_saved
+
+    sharded = {"fsdp": "full_shard", "fsdp_config": {"fsdp_version": 2}, "push_to_hub": True, "torch_compile": True}
+    accelerate = {"distributed_type": "FSDP", "num_processes": 8}
+    given = {**json.loads(config.read_text()), **sharded, "accelerate": accelerate, "compute": {"num_processes": 8}}
+    config.write_text(json.dumps(given))
+    assert evaluate_saved(str(tiny_model), [str(config)]).metrics["eval_num_rows"] == 10
+
+
+@pytest.mark.slow
+def test_rows_that_were_trained_on_need_not_be_there(tiny_model: Path, config: Path) -> None:
+    from tuning.evaluate_cli import evaluate_saved
+
+    words = [f"validation_data_path={config.with_name('rows.jsonl')}", "training_data_path=gone.jsonl", "use_cpu=true"]
+    assert evaluate_saved(str(tiny_model), words).metrics["eval_num_rows"] == 20
+
+
+@pytest.mark.slow
+def test_an_answer_longer_than_the_models_positions_is_refused(
+    tiny_model: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--config", str(config), "generation_metrics=exact_match", "max_new_tokens=256"]
+    assert main(["evaluate", str(tiny_model), *words]) == 1
+    assert "evaluation.max_new_tokens: 256 tokens" in (error := capsys.readouterr().err)
+    assert "choose at most 255" in error
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tuning.config.sections import Data, Model
+from tuning.config.sections import Data, Dataset, Model
 from tuning.fingerprints import data_fingerprint, model_fingerprint
 
 
@@ -82,6 +82,15 @@ def test_a_dataset_of_the_hub_is_named(tmp_path: Path) -> None:
 def test_held_out_files_are_described_too(rows: Path) -> None:
     data = Data(training_data_path=[str(rows)], validation_data_path=[str(rows)])
     assert data_fingerprint(data)["validation"]["sha256"] == sha256(rows)
+
+
+def test_of_a_folder_the_files_of_the_split_alone_are_described(tmp_path: Path) -> None:
+    for name, text in (("train", '{"text": "a"}\n' * 5), ("test", '{"text": "b"}\n')):
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    whole = Data(training_data_path=[str(tmp_path)], dataset_split="train")
+    listed = Data(datasets=[Dataset(data_paths=[str(tmp_path)], dataset_split="test")], dataset_split="train")
+    found = [data_fingerprint(data)["training"] for data in (whole, listed)]
+    assert [(one["rows"], one["num_files"]) for one in found] == [(5, 1), (1, 1)]
 
 
 @pytest.fixture

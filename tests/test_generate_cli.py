@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tuning.cli import main
+from tuning.generate_cli import _ids, _prompts
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,7 @@ from tuning.cli import main
         (["--prompt", "a", "--temperature", "hot"], "expected a number"),
         (["--prompt", "a", "--num-return-sequences", "2"], "need --temperature above 0"),
         (["--prompt", "a", "--wrong"], "unrecognized arguments: --wrong"),
-        (["--file", "none.jsonl"], "there is no such file"),
+        (["--file", "none.jsonl"], "--file: none.jsonl: there is no such file"),
         (["--file", "none.txt"], "cannot be read as UTF-8 text"),
         (["--prompt", "a", "--output", "none/file"], "there is no folder"),
         (["--prompt", "a"], "there is no such folder, and it is no Hub id"),
@@ -38,6 +39,42 @@ def test_a_row_without_a_prompt_is_named(tmp_path: Path, capsys: pytest.CaptureF
     file.write_text('{"prompt": "a"}\n{"question": "b"}\n')
     assert main(["generate", "nothing", "--file", str(file)]) == 1
     assert "row 2: expected prompt" in capsys.readouterr().err
+
+
+def test_tools_that_are_none_are_named_with_their_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"prompt": "a", "tools": "[1]"}\n')
+    assert main(["generate", "nothing", "--file", str(file)]) == 1
+    assert f"--file: {file} row 1: column tools: expected a list of objects" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_tools_of_a_row_are_told_to_the_model(tiny_model: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    file = tmp_path / "rows.jsonl"
+    row = {"messages": [{"role": "user", "content": "Which weather?"}], "tools": [{"name": "weather_of"}]}
+    file.write_text(f"{json.dumps(row)}\n")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = "{{ tools | tojson }}: {{ messages[0].content }}"
+    (prompt,) = _prompts(None, str(file))
+    assert "weather_of" in tokenizer.decode(_ids(prompt, tokenizer, chat=False))
+
+
+@pytest.mark.slow
+def test_a_text_longer_than_the_models_positions_is_refused_by_its_flag(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", str(tiny_model), "--prompt", "a", "--max-new-tokens", "300"]) == 1
+    error = capsys.readouterr().err
+    assert "--max-new-tokens: 300 tokens, and the model knows 256 positions; choose at most 255" in error
+
+
+@pytest.mark.slow
+def test_a_prompt_that_is_cut_is_told(tiny_model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    words = ["--prompt", "The heron waits. " * 90, "--prompt", "a", "--max-new-tokens", "6"]
+    assert main(["generate", str(tiny_model), *words]) == 0
+    assert caplog.text.count("1 of 2 prompts have more than the 250 tokens") == 1
 
 
 @pytest.mark.slow

@@ -120,6 +120,11 @@ def test_a_row_that_was_skipped_is_asked_for_with_its_reason(here: Path, capsys:
     assert "row 2 was skipped: column completion: is empty" in capsys.readouterr().err
 
 
+def test_a_row_that_cannot_be_tokenized_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(here, [{"input_ids": [5, 6]}, {"input_ids": [100_000]}])
+    assert "rows.jsonl row 2 is left out: column input_ids: 100000 is no id" in preview(capsys, "--rows", "2")
+
+
 def test_nothing_is_written_and_nothing_dear_imported(here: Path) -> None:
     before = sorted(here.rglob("*"))
     code = (

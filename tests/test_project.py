@@ -64,7 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"recommender", "world", "tokenizer", "quantization", "model", "preparation", "measurement", "console", "run"}
     | {"checkpoint_callback", "interruption", "stop_callback"},
     "preview": FOUNDATION | {"data", "recommender", "tokenizer", "preparation"},
-    "preprocessing": FOUNDATION | {"console", "data", "preparation", "sft_trainer"},
+    "preprocessing": FOUNDATION | {"console", "data", "interruption", "preparation", "sft_trainer"},
     "recipes": FOUNDATION | {"sft_trainer", "recommender"},
     "cli": FOUNDATION
     | {"sft_trainer", "recommender", "recipes", "trackers", "preview", "preprocessing"}

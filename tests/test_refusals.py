@@ -82,6 +82,15 @@ def test_help_tells_every_field_and_imports_nothing_dear(tmp_path: Path) -> None
     assert [name for name in field_paths() if f"  {name}  (" not in done.stdout] == []
 
 
+def test_a_reader_of_the_help_may_stop_early(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tuning.sft_trainer", "--help"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    error = process.stderr.read()
+    assert (process.wait(timeout=60), error) == (0, "")
+
+
 def test_pickled_weights_are_refused_by_name(config: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pickled"
     folder.mkdir()

@@ -174,6 +174,7 @@ def test_a_run_that_starts_anew_is_another_run(flat_json: Path, tmp_path: Path) 
     assert [trainer(*words, cwd=tmp_path).returncode for _ in range(2)] == [0, 0]
     assert (tmp_path / "out" / "tracking.1").is_dir()
     assert (tmp_path / "out" / "earlier.1" / "checkpoint-2").is_dir()
+    assert (tmp_path / "out" / "earlier.1" / "audit.json").is_file()
     assert len(events(tmp_path / "out", "run")) == 1
 
 

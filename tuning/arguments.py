@@ -40,6 +40,8 @@ def sft_config(config: TuningConfig) -> SFTConfig:
     }
     ours: dict[str, Any] = {"report_to": "none", "trust_remote_code": config.model.trust_remote_code}
     derived: dict[str, Any] = {"disable_tqdm": not sys.stderr.isatty()}
+    if (decided.get("metric_for_best_model") or "").removeprefix("eval_") == "perplexity":
+        derived["greater_is_better"] = False  # transformers takes it for a gain: its name does not end in loss
     decided["dataset_kwargs"] = {**(decided.get("dataset_kwargs") or {}), "skip_prepare_dataset": True}
     try:
         with warnings.catch_warnings():  # TRL sets the name that transformers has retired, whatever one chooses

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.config.ir import leaves
 from tuning.data.prepared import Prepared
-from tuning.errors import TuningError
+from tuning.errors import UserError
 from tuning.recommender.action import Recommendation
 from tuning.trackers.redaction import redact_text
 from tuning.world import rank, world_size
@@ -74,10 +74,11 @@ def tell_devices(args: SFTConfig, model: PreTrainedModel) -> None:
     """State what really runs: the world size that came up, the device, the precision.
 
     Raises:
-        TuningError: the trainer sees another world size than the launcher's.
+        UserError: the trainer sees another world size than the launcher's.
     """
     if args.world_size != world_size():
-        raise TuningError(f"{world_size()} processes were launched, and the trainer sees {args.world_size}")
+        told = f"{world_size()} processes were launched, and the trainer sees {args.world_size}"
+        raise UserError(f"{told}. Without GPUs, set use_cpu=true, or ACCELERATE_USE_CPU=true in the environment.")
     precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
     place = f"world size {args.world_size}, device {args.device}"
     size = f"{model.num_parameters():,} parameters"

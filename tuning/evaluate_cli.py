@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.config.loading import load_ir
 from tuning.config.schema import TuningConfig
+from tuning.data.held_out import NUM_LEFT_OUT, NUM_ROWS, PARTED, held_out_tokens, load_held_out
 from tuning.errors import EXIT_SUCCESS, ConfigError, UserError
 from tuning.evaluation.results import EvalResult
 from tuning.recommender.cli import exit_code_of
@@ -45,7 +46,17 @@ _FIXED = {
         "save_strategy": "no",
         "resume_from_checkpoint": False,
         "gradient_checkpointing": False,
+        "activation_offloading": False,
+        "use_liger_kernel": False,
+        "torch_compile": False,
+        "push_to_hub": False,
+        "fsdp": None,
+        "fsdp_config": None,
+        "deepspeed": None,
+        "parallelism_config": None,
     },
+    "accelerate": {},
+    "compute": {},
     "tracking": {},
     "quantization": {},
 }
@@ -93,8 +104,9 @@ def evaluate_saved(name: str, words: Sequence[str], base: str | None = None) -> 
         if not config.evaluation.baseline:
             return result
         untrained = _base_of(found, document, name)
-        metrics = _measure(_config(document, untrained, folder), untrained).scores()
-    return EvalResult(result.metrics, result.predictions, metrics, result.lm_eval)
+        scores = _measure(_config(document, untrained, folder), untrained).scores()
+    baseline = {name: score for name, score in scores.items() if name not in (NUM_ROWS, NUM_LEFT_OUT)}
+    return EvalResult(result.metrics, result.predictions, baseline, result.lm_eval)
 
 
 def _model_of(words: list[str]) -> tuple[str, list[str]]:
@@ -110,9 +122,9 @@ def _document(words: Sequence[str]) -> dict[str, Any]:
         raise ConfigError(loaded.problems)
     values = dict(loaded.ir.values)
     data = dict(values.get("data") or {})
-    if data.get("validation_data_path") and not any(data.get(name) for name in ("datasets", "data_config_path")):
-        data["training_data_path"] = data.get("training_data_path") or data["validation_data_path"]
-    elif not any(data.get(name) for name in ("validation_fraction", "datasets", "data_config_path")):
+    if data.get("validation_data_path") and not any(data.get(name) for name in PARTED):
+        data["training_data_path"] = data["validation_data_path"]  # the rows that were trained on may be gone
+    elif not any(data.get(name) for name in PARTED):
         raise UserError("data.validation_data_path: there are no rows to measure on; give them, or validation_fraction")
     return {**values, "data": data}
 
@@ -144,52 +156,36 @@ def _base_of(found: SavedModel, document: Mapping[str, Any], name: str) -> Saved
 def _measure(config: TuningConfig, found: SavedModel) -> EvalResult:
     from tuning.measurement import lm_eval_results, measure
 
-    trainer, questions = _trainer(config, found)
+    trainer, questions, counts = _trainer(config, found)
     metrics, predictions = measure(trainer, config, questions)
-    return EvalResult(metrics, predictions, lm_eval=lm_eval_results(trainer, config))
+    return EvalResult({**metrics, **counts}, predictions, lm_eval=lm_eval_results(trainer, config))
 
 
-def _trainer(config: TuningConfig, found: SavedModel) -> tuple[ScoredTrainer, list[Question]]:
-    """Make a trainer that only evaluates, on the held-out rows."""
-    from tuning.data.rows import load_rows
+def _trainer(config: TuningConfig, found: SavedModel) -> tuple[ScoredTrainer, list[Question], dict[str, int]]:
+    """Make a trainer that only evaluates, on the held-out rows; returns it with the questions and the rows' numbers."""
     from tuning.measurement import questions_for
     from tuning.model import seed_of
     from tuning.preparation import encodings_of
     from tuning.tokenizer import load_tokenizer
 
-    rows = load_rows(config.data, seed_of(config)).validation
-    if not rows:
-        raise UserError("data.validation_data_path: there are no rows to measure on")
+    held_out = load_held_out(config.data, seed_of(config))
     tokenizer, additions = load_tokenizer(config)
     encoding = encodings_of(config, tokenizer).validation
-    questions = questions_for(config, lambda: rows, encoding, tokenizer)
-    dataset = _dataset(rows, encoding)
+    questions = questions_for(config, lambda: held_out.rows, encoding, tokenizer)
+    dataset, counts = held_out_tokens(held_out, encoding)
     from tuning.arguments import sft_config
     from tuning.evaluation.scored_trainer import ScoredTrainer
     from tuning.saved_model import load_with_adapter
 
     model = load_with_adapter(config, found.adapter, tokenizer, additions)
-    trainer = ScoredTrainer(
-        model,
-        sft_config(config),
-        train_dataset=dataset,
-        eval_dataset=dataset,
-        processing_class=tokenizer,
-        wants_f1=config.evaluation.token_f1,
-    )
-    return trainer, questions
-
-
-def _dataset(rows: Sequence[Any], encoding: Any) -> Any:
-    from datasets import Dataset
-
-    from tuning.data.tokenization import num_supervised
-
-    tokens = encoding.token_rows([row.values for row in rows], lambda *refused: None)
-    kept = [{"input_ids": found.input_ids, "labels": found.labels} for found in tokens if num_supervised(found.labels)]
-    if not kept:
-        raise UserError(f"data: no held-out row has an answer within max_length={encoding.max_length}")
-    return Dataset.from_list(kept)
+    args, wants_f1 = sft_config(config), config.evaluation.token_f1
+    try:
+        trainer = ScoredTrainer(
+            model, args, train_dataset=dataset, eval_dataset=dataset, processing_class=tokenizer, wants_f1=wants_f1
+        )
+    except (ValueError, ImportError) as error:
+        raise UserError(f"TRL refuses this configuration: {error}") from error
+    return trainer, questions, counts
 
 
 def _written(result: EvalResult, folder: Path, words: Sequence[str]) -> list[Path]:

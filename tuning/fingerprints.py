@@ -26,11 +26,14 @@ def data_fingerprint(data: Data) -> dict[str, Any]:
     """Describe the training files and the held-out ones, each by its path, rows, bytes and SHA-256."""
     is_built_in = data.task_type is not None and not data.datasets
     training = training_paths(data) if data.training_data_path or is_built_in else []
-    validation = list(data.validation_data_path or ())
+    given = {
+        "training": [(path, data.dataset_split) for path in training],
+        "validation": [(path, data.dataset_split) for path in data.validation_data_path or ()],
+    }
     for dataset in data.datasets or ():
-        (training if is_trained_on(dataset) else validation).extend(dataset.data_paths)
-    given = {"training": training, "validation": validation}
-    return {name: _dataset(paths) for name, paths in given.items() if paths}
+        split = dataset.dataset_split or data.dataset_split
+        given["training" if is_trained_on(dataset) else "validation"] += [(path, split) for path in dataset.data_paths]
+    return {name: _dataset(parts) for name, parts in given.items() if parts}
 
 
 def model_fingerprint(model: Model) -> dict[str, Any]:
@@ -58,9 +61,11 @@ def num_parameters(file: Path) -> int:
     return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
 
-def _dataset(paths: Sequence[str]) -> dict[str, Any]:
-    files = files_of(paths)
-    if files is None:
+def _dataset(parts: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
+    """Describe the files of paths, each with the split that is read of it."""
+    paths, found = [path for path, _ in parts], [files_of([path], split) for path, split in parts]
+    files = [file for some in found for file in some or ()]
+    if None in found:
         return {"path": list(paths) if len(paths) > 1 else paths[0], "source": "hub"}
     described = [_file(file) for file in files]
     whole = {

@@ -7,19 +7,29 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from tuning.config.schema import TuningConfig
-from tuning.data.sources import Row, read_rows
+from tuning.data.conversations import tools_of
+from tuning.data.sources import Row, Skipped, read_rows
 from tuning.data.templates import render_chat
-from tuning.errors import EXIT_SUCCESS, ConfigError, UserError
+from tuning.errors import EXIT_SUCCESS, ConfigError, DataError, UserError
+from tuning.evaluation.answer_length import positions_before_loading, positions_of, room_for_prompt, tell_cut_prompts
 from tuning.evaluation.generation import Decoding, generate
 from tuning.recommender.cli import exit_code_of
 
 _DESCRIPTION = """Have a saved model, or an adapter with the base that it names, go on from prompts. Without
 --temperature the most likely token is taken each time. Exit codes: 0; 1 for something in the input that you can mend;
 203 for a fault of ours."""
+_LENGTH_FLAG = "--max-new-tokens"
 _TEXT_FILES = (".txt", ".text")
+
+
+class _Prompt(NamedTuple):
+    """A text, or messages, and the tools that the model may call."""
+
+    text: Any
+    tools: Any = None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -42,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--prompt", action="append", help="text to go on from; may be given more than once")
     source.add_argument("--file", help="prompts: a .txt file, one a line, or rows with prompt or messages")
     parser.add_argument("--chat", action="store_true", help="a prompt is what a user says: the chat template is used")
-    parser.add_argument("--max-new-tokens", type=_count, default=256, help="longest text, tokens (default 256)")
+    parser.add_argument(_LENGTH_FLAG, type=_count, default=256, help="longest text, tokens (default 256)")
     parser.add_argument("--temperature", type=_temperature, default=0.0, help="above 0: draw tokens at random")
     parser.add_argument("--num-return-sequences", type=_count, default=1, help="texts for each prompt (default 1)")
     parser.add_argument("--batch-size", type=_count, default=8, help="prompts at a time (default 8)")
@@ -60,8 +70,9 @@ def _generate(argv: Sequence[str]) -> int:
     prompts = list(_prompts(args.prompt, args.file))
     if args.output is not None and not args.output.expanduser().absolute().parent.is_dir():
         raise UserError(f"--output: there is no folder {args.output.expanduser().absolute().parent}")
-    model, tokenizer = _load(args.model, args.base, args.dtype)
+    model, tokenizer = _load(args.model, args.base, args.dtype, args.max_new_tokens)
     ids = [_ids(prompt, tokenizer, args.chat) for prompt in prompts]
+    tell_cut_prompts(ids, room_for_prompt(positions_of(model.config), args.max_new_tokens, _LENGTH_FLAG))
     decoding = Decoding(args.max_new_tokens, args.batch_size, args.temperature, args.num_return_sequences)
     _seed(args.seed)
     if len(prompts) == 1 and args.num_return_sequences == 1 and args.output is None:
@@ -71,17 +82,17 @@ def _generate(argv: Sequence[str]) -> int:
     return EXIT_SUCCESS
 
 
-def _prompts(given: Sequence[str] | None, file: str | None) -> Iterator[Any]:
-    """Yield texts, or lists of messages.
+def _prompts(given: Sequence[str] | None, file: str | None) -> Iterator[_Prompt]:
+    """Yield what to go on from.
 
     Raises:
         UserError: the file cannot be read, or a row has no prompt.
     """
     if given is not None:
-        yield from given
+        yield from map(_Prompt, given)
         return
     path = Path(str(file)).expanduser()
-    found = list(_lines(path) if path.suffix.lower() in _TEXT_FILES else _of_rows(str(path)))
+    found = list(map(_Prompt, _lines(path)) if path.suffix.lower() in _TEXT_FILES else _of_rows(str(path)))
     if not found:
         raise UserError(f"--file: {path} holds no prompts")
     yield from found
@@ -95,23 +106,32 @@ def _lines(path: Path) -> Iterator[str]:
     return (line for line in text.splitlines() if line.strip())
 
 
-def _of_rows(path: str) -> Iterator[Any]:
-    for row in read_rows([path]):
-        if not isinstance(row, Row):
-            raise UserError(f"--file: {row.place}: {row.reason}")
-        values = row.values
-        prompt = values.get("messages") if values.get("messages") is not None else values.get("prompt")
-        if isinstance(prompt, str) or (isinstance(prompt, list) and prompt and all(map(_is_message, prompt))):
-            yield prompt
-        else:
-            raise UserError(f"--file: {row.place}: expected prompt, a text, or messages; it has: {', '.join(values)}")
+def _of_rows(path: str) -> Iterator[_Prompt]:
+    try:
+        yield from map(_prompt_of, read_rows([path]))
+    except DataError as error:
+        told = str(error) if path in str(error) else f"{path}: {error}"
+        raise UserError(f"--file: {told}") from error
+
+
+def _prompt_of(row: Row | Skipped) -> _Prompt:
+    if isinstance(row, Skipped):
+        raise DataError(f"{row.place}: {row.reason}")
+    values = row.values
+    prompt = values.get("messages") if values.get("messages") is not None else values.get("prompt")
+    if not isinstance(prompt, str) and not (isinstance(prompt, list) and prompt and all(map(_is_message, prompt))):
+        raise DataError(f"{row.place}: expected prompt, a text, or messages; it has: {', '.join(values)}")
+    try:
+        return _Prompt(prompt, tools_of(values).get("tools"))
+    except DataError as error:
+        raise DataError(f"{row.place}: {error}") from error
 
 
 def _is_message(value: Any) -> bool:
     return isinstance(value, Mapping) and isinstance(value.get("role"), str)
 
 
-def _load(name: str, base: str | None, dtype: str) -> tuple[Any, Any]:
+def _load(name: str, base: str | None, dtype: str, max_new_tokens: int) -> tuple[Any, Any]:
     from tuning import console
     from tuning.config.sections import Model
     from tuning.model import unusable_model
@@ -122,6 +142,7 @@ def _load(name: str, base: str | None, dtype: str) -> tuple[Any, Any]:
     config = TuningConfig(model=Model.model_validate({**found.settings(), "dtype": dtype}))
     if problems := list(unusable_model(config)):
         raise ConfigError(problems)
+    room_for_prompt(positions_before_loading(config.model), max_new_tokens, _LENGTH_FLAG)
     console.hide_progress_bars()
     model, tokenizer = load_saved(config, found.adapter)
     return model.to(_device()), tokenizer
@@ -139,19 +160,21 @@ def _seed(seed: int) -> None:
     set_seed(seed)
 
 
-def _ids(prompt: Any, tokenizer: Any, chat: bool) -> list[int]:
+def _ids(prompt: _Prompt, tokenizer: Any, chat: bool) -> list[int]:
     """Turn a prompt into tokens: a text with the tokenizer's own start, a conversation by the chat template.
 
     Raises:
         UserError: it has no tokens, or the chat template refuses it.
     """
-    if isinstance(prompt, str) and not chat:
-        ids = tokenizer(prompt)["input_ids"]
+    text, tools = prompt
+    if isinstance(text, str) and not chat:
+        ids = tokenizer(text)["input_ids"]
     else:
-        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        messages = [{"role": "user", "content": text}] if isinstance(text, str) else text
         names = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
-        text = render_chat(tokenizer.get_chat_template(), messages, add_generation_prompt=True, **names)
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        template = tokenizer.get_chat_template()
+        rendered = render_chat(template, messages, add_generation_prompt=True, tools=tools, **names)
+        ids = tokenizer(rendered, add_special_tokens=False)["input_ids"]
     if not ids:
         raise UserError("--prompt: is empty")
     return ids
@@ -163,9 +186,9 @@ def _streamer(tokenizer: Any) -> Any:
     return TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
 
 
-def _tell(prompts: Sequence[Any], texts: Sequence[Sequence[str]], output: Path | None) -> None:
+def _tell(prompts: Sequence[_Prompt], texts: Sequence[Sequence[str]], output: Path | None) -> None:
     lines = (
-        json.dumps({"prompt": prompt, "texts": list(found)}, ensure_ascii=False)
+        json.dumps({"prompt": prompt.text, "texts": list(found)}, ensure_ascii=False)
         for prompt, found in zip(prompts, texts, strict=True)
     )
     if output is None:

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.config.schema import TuningConfig
+from tuning.data.data_config import resolved
 from tuning.data.encoding import Encoding
+from tuning.data.run_datasets import datasets_of, validation_dataset
 from tuning.data.sources import Row
 from tuning.errors import UserError
+from tuning.evaluation.answer_length import check_answer_length, max_new_tokens_for, positions_of
+from tuning.evaluation.baseline import fingerprint_of, read_baseline, write_baseline
 from tuning.evaluation.generation_metrics import GENERATION_METRICS, Prediction, scored
 from tuning.evaluation.questions import Question, questions_of, rows_with_tests, spread
-from tuning.evaluation.results import EvalResult, read_baseline, scores_of, write_baseline
+from tuning.evaluation.results import EvalResult, scores_of
 from tuning.trackers.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -24,8 +28,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_TWICE = ("eval_perplexity", "eval_mean_token_accuracy")
-"""Scores that have another name, too: perplexity, eval_token_accuracy."""
+_LEFT_OUT = ("eval_perplexity", "eval_mean_token_accuracy", "eval_model_preparation_time")
+"""Scores that have another name, too (perplexity, eval_token_accuracy), and a time that says nothing of the model."""
 
 
 def questions_for(
@@ -37,7 +41,8 @@ def questions_for(
     """Choose the held-out rows that answers are generated for; none, and none are read, where no metric asks for it.
 
     Raises:
-        UserError: the rows have no prompts, or no tests where a metric needs them; or lm-eval has no such task.
+        UserError: the rows have no prompts, or no tests where a metric needs them; the model has no room for such
+            answers; or lm-eval has no such task.
     """
     section = config.evaluation
     if section.lm_eval_tasks:
@@ -49,19 +54,22 @@ def questions_for(
     chosen = spread(held_out_rows(), section.generation_rows)
     tests = {}
     if any(GENERATION_METRICS.load(name).runs_code for name in section.generation_metrics):
-        tests = rows_with_tests(data_paths(config), config.data.dataset_split or "train", [row.place for row in chosen])
+        tests = rows_with_tests(_sources(config), [row.place for row in chosen])
 
     def decode(ids: Sequence[int]) -> str:
         return str(tokenizer.decode(list(ids), skip_special_tokens=True))
 
-    return questions_of(chosen, encoding, decode, tests)
+    questions = questions_of(chosen, encoding, decode, tests)
+    check_answer_length(questions, section.max_new_tokens, config.model)
+    return questions
 
 
-def data_paths(config: TuningConfig) -> list[str]:
-    """List all paths that rows are read from."""
-    data = config.data
-    named = [path for dataset in data.datasets or () for path in dataset.data_paths]
-    return list(dict.fromkeys([*(data.training_data_path or ()), *(data.validation_data_path or ()), *named]))
+def _sources(config: TuningConfig) -> list[tuple[tuple[str, ...], str | None]]:
+    """List the paths that rows are read from, with the split of each."""
+    data = resolved(config.data)
+    held_out = validation_dataset(data)
+    datasets = [*datasets_of(data), *([held_out] if held_out is not None else [])]
+    return list(dict.fromkeys((tuple(dataset.data_paths), dataset.dataset_split) for dataset in datasets))
 
 
 def evaluate(
@@ -69,9 +77,12 @@ def evaluate(
 ) -> EvalResult:
     """Measure the final model, tell the tracker, and write the files of results; nothing where nothing is asked for."""
     metrics, predictions = measure(trainer, config, questions, _evaluation_at_the_last_step(trainer))
-    baseline = read_baseline(folder) if config.evaluation.baseline else None
-    if config.evaluation.baseline and baseline is None:
-        logger.warning("evaluation.baseline: the run went on from a checkpoint, and no base was measured before it")
+    baseline = None
+    if config.evaluation.baseline:
+        baseline = read_baseline(folder, fingerprint_of(trainer.eval_dataset, questions, config.evaluation))
+        if baseline is None:
+            told = "the run went on from a checkpoint, and no base was measured in this way on these rows before it"
+            logger.warning("evaluation.baseline: %s", told)
     result = EvalResult(metrics, predictions, baseline, lm_eval_results(trainer, config))
     if not result.to_dict():
         return result
@@ -97,7 +108,7 @@ def measure_before_training(
         with _same_random_numbers():
             metrics, _ = measure(trainer, config, questions)
         if trainer.is_world_process_zero():
-            write_baseline(folder, metrics)
+            write_baseline(folder, metrics, fingerprint_of(trainer.eval_dataset, questions, config.evaluation))
         logger.info(
             "before training: %s", ", ".join(f"{name} {value:.4g}" for name, value in scores_of(metrics).items())
         )
@@ -113,8 +124,8 @@ def measure(
         return {}, []
     metrics = known or token_metrics(trainer)
     metrics = {**metrics, "perplexity": metrics["eval_perplexity"]}
-    found, predictions = scored(predict(trainer, config, questions), config.evaluation.generation_metrics or [])
-    kept = {name: value for name, value in metrics.items() if name not in _TWICE}
+    found, predictions = _scored_once(trainer, predict(trainer, config, questions), config)
+    kept = {name: value for name, value in metrics.items() if name not in _LEFT_OUT}
     return {**kept, **{f"eval_{name}": value for name, value in found.items()}}, predictions
 
 
@@ -122,6 +133,21 @@ def token_metrics(trainer: ScoredTrainer) -> dict[str, float]:
     """Run the evaluation over tokens, without a word to callbacks."""
     loop = trainer.evaluation_loop(trainer.get_eval_dataloader(), "Evaluation", prediction_loss_only=True)
     return dict(loop.metrics or {})
+
+
+def _scored_once(
+    trainer: ScoredTrainer, predictions: list[Prediction], config: TuningConfig
+) -> tuple[dict[str, float], list[Prediction]]:
+    """Score on the first process, which writes the predictions and tells the others the metrics."""
+    from accelerate.utils import broadcast_object_list
+
+    metrics: dict[str, float] = {}
+    if trainer.is_world_process_zero():
+        metrics, predictions = scored(predictions, config.evaluation.generation_metrics or [])
+    told: list[Any] = [metrics]
+    if predictions and trainer.args.world_size > 1:
+        broadcast_object_list(told)
+    return told[0], predictions
 
 
 def predict(trainer: ScoredTrainer, config: TuningConfig, questions: Sequence[Question]) -> list[Prediction]:
@@ -133,15 +159,13 @@ def predict(trainer: ScoredTrainer, config: TuningConfig, questions: Sequence[Qu
     from tuning.evaluation.generation import Decoding, generate
 
     section, args = config.evaluation, trainer.args
-    longest = max(question.num_answer_tokens for question in questions)
-    decoding = Decoding(
-        section.max_new_tokens or longest + 1, section.generation_batch_size or args.per_device_eval_batch_size
-    )
     # A sharded model needs all processes for each token, so all generate the same.
     shares = not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
     own = slice(args.process_index, None, args.world_size) if shares else slice(None)
     asked = range(len(questions))[own]
     model = trainer.accelerator.unwrap_model(trainer.model)
+    max_new_tokens = section.max_new_tokens or max_new_tokens_for(questions, positions_of(model.config))
+    decoding = Decoding(max_new_tokens, section.generation_batch_size or args.per_device_eval_batch_size)
     tokenizer: Any = trainer.processing_class
     prompts = [questions[index].prompt_ids for index in asked]
     with trainer.accelerator.autocast():
@@ -175,12 +199,10 @@ def lm_eval_results(trainer: ScoredTrainer, config: TuningConfig) -> dict[str, A
 
 
 def _evaluation_at_the_last_step(trainer: ScoredTrainer) -> dict[str, float]:
-    """Return what the last step's own evaluation measured, where the model is still the one that it measured."""
-    last = next((entry for entry in reversed(trainer.state.log_history) if "eval_loss" in entry), {})
-    is_final = last.get("step") == trainer.state.global_step and not trainer.args.load_best_model_at_end
-    if not is_final or "eval_perplexity" not in last:
-        return {}
-    return {name: value for name, value in last.items() if name != "step"}
+    """Return what this process measured after the last step, where the model is still the one that it measured."""
+    step, metrics = trainer.measured or (None, {})
+    is_final = step == trainer.state.global_step and not trainer.args.load_best_model_at_end
+    return metrics if is_final else {}
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tuning.data.prepared import Prepared
 from tuning.errors import EXIT_SUCCESS, UserError
+from tuning.interruption import stop_on_request
 from tuning.preparation import prepare
 
 USAGE = """usage: tune preprocess [FILE] [key=value …] [--key value …]
@@ -14,7 +15,7 @@ Read, convert and tokenize the rows, audit them, and keep the tokens where every
 lengths takes them up: data.dataset_prepared_path, or beside the cache of Hugging Face's datasets. Neither a run folder
 is made nor a model loaded. FILE and keys are those of the trainer.
 
-Exit codes: 0; 1 for something in the input that you can mend; 203 for a fault of ours.
+Exit codes: 0; 1 for something in the input that you can mend; 75 stopped by a signal; 203 for a fault of ours.
 """
 
 
@@ -27,10 +28,12 @@ def main(argv: Sequence[str]) -> int:
     from tuning.sft_trainer import load_config
 
     console.set_up_logging()
-    config = load_config(argv).config
+    config = load_config(argv, needs_folder=False).config
     if config.data.streaming:
         raise UserError("data.streaming: rows that are tokenized while training are not kept; leave it out")
-    print("\n".join(_lines(prepare(config).prepared)))
+    with stop_on_request():
+        prepared = prepare(config).prepared
+    print("\n".join(_lines(prepared)))
     return EXIT_SUCCESS
 
 

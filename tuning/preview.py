@@ -135,7 +135,7 @@ def _asked_for(rows: Rows, number: int) -> list[Row]:
 def _shown_rows(rows: Sequence[Row], reader: _Reader, style: Style) -> Iterator[str]:
     refused: list[Skipped] = []
     sequences = tokenized(rows, reader.encoding, refused)
-    yield from (f"{harmless(place)} is left out: {harmless(reason)}" for place, reason in refused)
+    yield from (f"{harmless(one.place)} is left out: {harmless(one.reason)}" for one in refused)
     for row, group in itertools.groupby(sequences, key=lambda sequence: sequence.row):
         of_row = list(group)
         for number, sequence in enumerate(of_row, start=1):

@@ -27,6 +27,8 @@ from tuning.world import rank
 
 logger = logging.getLogger(__name__)
 
+_RESULTS = ("eval.json", "eval.csv", "predictions.jsonl", "baseline.json", "skipped_rows.jsonl", "audit.json")
+"""What a run leaves beside its checkpoints that another run would seem to have found."""
 CONFIG_FILE = "config.json"
 RECOMMENDATIONS_FILE = "recommendations.json"
 _FAILED_SECONDS = 5.0
@@ -141,7 +143,7 @@ def _prepare_folder(
             Path(config.training.save_model_dir).expanduser().mkdir(parents=True, exist_ok=True)
         if not resumed:
             set_aside(folder)
-            _set_checkpoints_aside(folder)
+            _set_results_aside(folder)
         write_json(folder / CONFIG_FILE, as_document(IR(redact(document.values), document.sources)))
         write_json(folder / RECOMMENDATIONS_FILE, redact([found.to_dict() for found in recommendations]))
     except OSError as error:
@@ -150,13 +152,13 @@ def _prepare_folder(
         raise UserError(f"training.output_dir, save_model_dir: '{where}' cannot be written: {reason}") from error
 
 
-def _set_checkpoints_aside(folder: Path) -> None:
-    """Move the checkpoints of an earlier run out of the way, so that nobody goes on from them by mistake."""
-    checkpoints = sorted(folder.glob("checkpoint-*"))
-    if checkpoints:
+def _set_results_aside(folder: Path) -> None:
+    """Move the checkpoints and results of an earlier run out of the way: nobody should take them for the new one's."""
+    earlier = [path for name in ("checkpoint-*", *_RESULTS) for path in sorted(folder.glob(name))]
+    if earlier:
         number = next(number for number in itertools.count(1) if not (folder / f"earlier.{number}").exists())
         aside = folder / f"earlier.{number}"
         aside.mkdir()
-        for checkpoint in checkpoints:
-            checkpoint.rename(aside / checkpoint.name)
-        logger.warning("the checkpoints of an earlier run are now in %s", aside)
+        for path in earlier:
+            path.rename(aside / path.name)
+        logger.warning("the checkpoints and results of an earlier run are now in %s", aside)

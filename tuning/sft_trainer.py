@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from tuning import console
 from tuning.arguments import peft_config_of, sft_config
 from tuning.config.building import build_config, complete, with_checked_values
 from tuning.config.files import missing_files
-from tuning.config.ir import IR
+from tuning.config.ir import DEFAULT, IR
 from tuning.config.loading import load_ir, load_mapping
 from tuning.config.rules import held_out_rows
 from tuning.config.schema import TuningConfig
@@ -22,9 +23,9 @@ from tuning.data.audit_report import audit_params, write_audit
 from tuning.data.data_config import with_datasets
 from tuning.data.datasets import load_datasets
 from tuning.data.packing import check_rows_apart
-from tuning.data.prepared import write_skipped
 from tuning.data.rows import load_rows
 from tuning.data.run_datasets import unusable_datasets
+from tuning.data.skipped_rows import write_skipped
 from tuning.data.sources import missing_sources
 from tuning.data.streaming import stream_rows
 from tuning.errors import EXIT_INTERNAL_ERROR, EXIT_SUCCESS, Preempted, Problem, UserError
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
     from trl.trainer.sft_trainer import SFTTrainer
 
+    from tuning.data.streamed import TokenStream
     from tuning.evaluation.scored_trainer import ScoredTrainer
 
 logger = logging.getLogger("tuning")
@@ -72,8 +74,10 @@ class TrainResult:
     metrics: dict[str, float]
 
 
-def load_config(source: Sequence[str] | Mapping[str, Any] = ()) -> Job:
+def load_config(source: Sequence[str] | Mapping[str, Any] = (), needs_folder: bool = True) -> Job:
     """Read, complete and check the configuration that a command line or a mapping gives.
+
+    `needs_folder` False: nothing will be written to a run folder, so none has to be named.
 
     Raises:
         ConfigError: with every problem in it.
@@ -81,7 +85,8 @@ def load_config(source: Sequence[str] | Mapping[str, Any] = ()) -> Job:
     loaded = load_mapping(source) if isinstance(source, Mapping) else load_ir(source)
     console.tell_notices(loaded.notices)
     checks = (missing_files, missing_sources, unusable_datasets, unusable_model, unusable_evaluation, _tracker_problems)
-    ir = with_datasets(loaded.ir, loaded.problems)
+    nowhere = {} if needs_folder or loaded.ir.get("training.output_dir") else {"training": {"output_dir": "."}}
+    ir = with_datasets(loaded.ir.merge(nowhere, DEFAULT), loaded.problems)
     given = build_config(ir, checks, loaded.problems)
     ir = with_checked_values(ir, given)
     recommendations: list[Recommendation] = []
@@ -103,29 +108,40 @@ def train(
     Raises:
         UserError: the configuration, the data or the model cannot be used. Nothing was written where that can be told
             before torch is imported: the configuration, the rows, the files of the model.
-        Preempted: a signal stopped the run, with a checkpoint.
+        Preempted: a signal stopped the run: with a checkpoint, or before its first step.
     """
     job = job if isinstance(job, Job) else load_config(job)
+    check_world_size(job.config, job.document)
+    with stop_on_request() as request:
+        return _train(job, request, additional_callbacks, additional_metrics or {})
+
+
+def _train(
+    job: Job,
+    request: StopRequest,
+    additional_callbacks: Sequence[TrainerCallback],
+    additional_metrics: Mapping[str, float],
+) -> TrainResult:
     config = job.config
-    check_world_size(config, job.document)
     checkpoint = find_checkpoint(config)
     preparation = prepare(config)
     held_out_rows, encoding = preparation.prepared.held_out_rows, preparation.encodings.validation
     questions = questions_for(config, held_out_rows, encoding, preparation.tokenizer)
-    resumed = checkpoint is not None
-    with stop_on_request() as request, start_run(config, job.document, job.recommendations, resumed) as run:
+    with start_run(config, job.document, job.recommendations, resumed=checkpoint is not None) as run:
         tracker = run.tracker
         console.tell_start(preparation.prepared, checkpoint, config.data.streaming)
         record_data(config, preparation, tracker)
         trainer = build_trainer(config, preparation, tracker, request, additional_callbacks)
         run.record_model()
-        tracker.track(additional_metrics or {}, stage="additional")
+        tracker.track(additional_metrics, stage="additional")
         measure_before_training(trainer, config, questions, run_folder(config))
         trained = fit(trainer, checkpoint)
         request.raise_if_stopped()
-        result = evaluate(trainer, config, questions, tracker, run_folder(config))
-        metrics = {**trained, **result.metrics}
+        request.is_training = True  # until the model is saved whole
         model_folder = save_model(trainer, config, preparation.additions)
+        with request.ending_at_once(_after_training(trainer, model_folder)):
+            result = evaluate(trainer, config, questions, tracker, run_folder(config))
+        metrics = {**trained, **result.metrics}
         tracker.set_params({"model_folder": str(model_folder.resolve()), **metrics}, name="results")
     if trainer.is_world_process_zero():
         history, scores = trainer.state.log_history, result.lines() if result.scores() else ()
@@ -172,7 +188,7 @@ def build_trainer(
     tracker.track(time.monotonic() - started, "model_load_time", stage="additional")
     args = sft_config(config)
     console.tell_devices(args, model)
-    splits = load_datasets(preparation.prepared, args, max_length_of(config), preparation.stream)
+    splits = load_datasets(preparation.prepared, args, max_length_of(config), _listed_stream(config, preparation))
     try:
         trainer = ScoredTrainer(
             model,
@@ -192,6 +208,13 @@ def build_trainer(
     return trainer
 
 
+def _listed_stream(config: TuningConfig, preparation: Preparation) -> TokenStream | None:
+    """Return what is streamed; of all processes the first lists the rows that are skipped."""
+    if preparation.stream is None or rank() != 0:
+        return preparation.stream
+    return preparation.stream.listing_skipped(preparation.prepared.skipped, run_folder(config))
+
+
 def fit(trainer: SFTTrainer, checkpoint: str | None) -> dict[str, float]:
     """Train, or take up the last step of a run that is finished; returns the training's metrics."""
     args = trainer.args
@@ -202,8 +225,19 @@ def fit(trainer: SFTTrainer, checkpoint: str | None) -> dict[str, float]:
     logger.info("the run is finished, and %s is its last step: nothing is left to train", checkpoint)
     trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / STATE_FILE))
     best = trainer.state.best_model_checkpoint if args.load_best_model_at_end else None
-    trainer._load_from_checkpoint(best or checkpoint)
+    trainer._load_from_checkpoint(_beside(checkpoint, best) if best else checkpoint)
     return {}
+
+
+def _beside(checkpoint: str, best: str) -> str:
+    """Find the best checkpoint where the last one is now: the run may have been moved since its path was noted."""
+    folder = Path(checkpoint).parent / Path(best).name
+    if not folder.is_dir():
+        raise UserError(
+            f"training.load_best_model_at_end: the best checkpoint, {folder}, is gone; put it back, "
+            "or set load_best_model_at_end=false to take the last one"
+        )
+    return str(folder)
 
 
 def save_model(trainer: SFTTrainer, config: TuningConfig, additions: Additions) -> Path:
@@ -214,17 +248,22 @@ def save_model(trainer: SFTTrainer, config: TuningConfig, additions: Additions) 
     if trainer.is_world_process_zero():
         additions.save(folder)
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle of all arguments; config.json tells them
+    logger.info("the model is saved in %s", folder)
     return folder
+
+
+def _after_training(trainer: SFTTrainer, model_folder: Path) -> str:
+    """Say how a run that is stopped once its model is saved can be ended."""
+    checkpoint = Path(str(trainer.args.output_dir)) / f"checkpoint-{trainer.state.global_step}"
+    then = "the same command goes on" if checkpoint.is_dir() else "there is no checkpoint: tune evaluate measures it"
+    return f"during the evaluation; the model is saved in {model_folder}, and {then}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0, 1 for the user's input, 75 stopped on request, 203 internal fault."""
     argv = sys.argv[1:] if argv is None else argv
     if {"-h", "--help"} & set(argv):
-        from tuning.config.help import help_text
-
-        print(help_text())
-        return EXIT_SUCCESS
+        return _help()
     console.set_up_logging()
     try:
         train(load_config(argv))
@@ -233,6 +272,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         logger.exception("internal fault")
         return console.end(EXIT_INTERNAL_ERROR, f"{type(error).__name__}: {first_line(error)}")
+    return EXIT_SUCCESS
+
+
+def _help() -> int:
+    from tuning.config.help import help_text
+
+    try:
+        print(help_text(), flush=True)
+    except BrokenPipeError:  # whoever reads, such as `head`, has had enough; nothing may be written at the exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EXIT_SUCCESS
 
 

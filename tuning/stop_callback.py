@@ -16,10 +16,10 @@ class StopCallback(TrainerCallback):
     def __init__(self, request: StopRequest) -> None:
         self.request = request
 
-    def on_train_begin(
+    def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """From here on a request waits for the end of a step."""
+        """From the first step on a request waits for the end of a step; the base is measured before it."""
         self.request.is_training = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -53,6 +53,33 @@ def test_what_cannot_be_is_refused_with_field_value_and_source(settings: dict[st
     assert told in refusal(**settings)
 
 
+@pytest.mark.parametrize(
+    ("data_format", "field"),
+    [
+        ("instruction", "dataset_text_field"),
+        ("chat", "data_formatter_template"),
+        ("prompt_completion", "label_separator"),
+        ("text", "dataset_conversation_field"),
+    ],
+)
+def test_a_shape_of_rows_beside_a_field_that_says_another_is_refused(data_format: str, field: str) -> None:
+    told = f"data.data_format: got '{data_format}' (from argument); conflicts with data.{field}"
+    assert told in refusal(**{"data_format": data_format, field: "x"})
+
+
+@pytest.mark.parametrize(
+    ("data_format", "field"),
+    [
+        ("text", "dataset_text_field"),
+        ("text", "data_formatter_template"),
+        ("text", "label_separator"),
+        ("chat", "dataset_conversation_field"),
+    ],
+)
+def test_a_shape_of_rows_stands_beside_a_field_that_means_it(data_format: str, field: str) -> None:
+    assert build(**{"data_format": data_format, field: "x"}).data.data_format == data_format
+
+
 def test_all_problems_are_told_at_once() -> None:
     told = refusal(learning_rat=1, seed="x", optim="sdg", model_name_or_path=None)
     assert [line.partition(":")[0] for line in told.splitlines()] == [

@@ -44,8 +44,24 @@ def test_rows_that_a_handler_leaves_out_are_not_skipped() -> None:
 def test_the_first_row_after_the_handlers_decides_about_the_format() -> None:
     renamed = dataset(rename_columns={"q": "prompt", "a": "completion"})
     assert converted(renamed, rows({"q": "1", "a": "2"})).format == "prompt_completion"
-    with pytest.raises(DataError, match=r"a.jsonl: no format fits the columns b"):
-        converted(dataset(), rows({"b": 1}))
+    with pytest.raises(DataError, match=r"^row 1: no format fits the columns b"):
+        converted(dataset(), rows({"b": 1}, {"c": 1}))
+
+
+def test_a_first_row_that_no_format_fits_is_skipped_like_any_other() -> None:
+    read = rows({"question": "q"}, {"instances": []}, *[{"question": "q", "answer": "a"}] * 3)
+    found = converted(dataset(task_type="qa"), read)
+    first, second, *others = found.rows
+    assert found.format == "question_answering"
+    assert first == Skipped("row 1", "column answer: is missing")
+    assert isinstance(second, Skipped) and len(others) == 3
+
+
+def test_the_format_is_looked_for_in_the_first_rows_alone() -> None:
+    read = iter(rows(*[{"b": 1}] * 200, {"text": "t"}))
+    with pytest.raises(DataError, match=r"^row 1: no format"):
+        converted(dataset(), read)
+    assert len(list(read)) == 101
 
 
 def letters(texts: Sequence[str], add_special_tokens: bool) -> list[list[int]]:
@@ -65,9 +81,32 @@ def test_a_handler_may_leave_the_end_token_out(add_eos_token: bool, text: str) -
     assert tokens_of(dataset(masking), {"i": "q", "o": "a"}) == [text]
 
 
+@pytest.mark.parametrize("limit", [0, "three", None])
+def test_columns_that_are_called_like_what_handlers_ask_for_are_not_used(limit: Any) -> None:
+    row = {"prompt": "q", "completion": "a", "max_num_tokens": limit, "add_eos_token": False}
+    (found,) = converted(dataset(), rows(row)).rows
+    assert found == Row("row 1", {"prompt": "q", "completion": "a"})
+    assert tokens_of(dataset(), row) == ["qa$"]
+
+
+def test_the_last_handler_that_says_so_decides_about_the_end_token() -> None:
+    template = {"template": "{{ t }}", "formatted_text_column_name": "i", "add_eos_token": False}
+    masking = {"input_column_name": "i", "output_column_name": "o"}
+    steps = [{"name": "apply_custom_jinja_template", "arguments": template}]
+    steps += [{"name": "tokenize_and_apply_input_masking", "arguments": masking}]
+    assert tokens_of(dataset(*steps), {"t": "q", "o": "a"}) == ["q a$"]
+
+
 def test_rows_of_more_tokens_than_a_handler_allows_are_left_out() -> None:
     steps = [
         {"name": "tokenize", "arguments": {"text_column_name": "t"}},
         {"name": "skip_large_columns", "arguments": {"column_name": "input_ids", "max_length": 4}},
     ]
     assert tokens_of(dataset(*steps), {"t": "abc"}, {"t": "abcd"}, {"t": "ab"}) == ["abc$", "ab$"]
+
+
+def test_a_limit_of_tokens_holds_for_rows_that_are_tokens_already_and_outlives_the_columns() -> None:
+    limit = {"name": "skip_large_columns", "arguments": {"column_name": "labels", "max_length": 2}}
+    assert tokens_of(dataset(limit), {"input_ids": [97, 98]}, {"input_ids": [97, 98, 99]}) == ["ab"]
+    kept = {"name": "select_columns", "arguments": {"column_names": "text"}}
+    assert tokens_of(dataset(limit, kept), {"text": "a"}, {"text": "ab"}) == ["a$"]

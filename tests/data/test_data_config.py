@@ -223,3 +223,20 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes | 
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=told):
         resolved(Data(data_config_path=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("processor", "dataset", "told"),
+    [
+        ({"sampling_stopping_strategy": "first"}, {}, "data.sampling_stopping_strategy: got 'first' .*expected one of"),
+        ({}, {"data_handlers": [{"name": "tokenise"}]}, r"data.datasets\[0\].data_handlers\[0\].name: got 'tokenise'"),
+        ({}, {"rename_columns": {"a": "x", "b": "x"}}, r"data.datasets\[0\].rename_columns: .*would be called x"),
+        ({}, {"sampling": 0.5}, "the shares sampling add up to 0.5"),
+    ],
+)
+def test_a_file_that_python_names_is_checked_like_that_of_a_run(
+    tmp_path: Path, processor: dict[str, Any], dataset: dict[str, Any], told: str
+) -> None:
+    document = {"dataprocessor": processor, "datasets": [{"data_paths": ["a.jsonl"], **dataset}]}
+    with pytest.raises(ConfigError, match=f"{told}.*"):
+        loaded(tmp_path, document)

@@ -227,6 +227,26 @@ def test_a_separator_parts_what_a_template_writes() -> None:
     assert convert({"q": "2 + 2", "a": "4"}, **settings) == {"prompt": "2 + 2", "completion": "4"}
 
 
+@pytest.mark.parametrize(
+    "row", [{"instruction": "a", "output": "b"}, {"prompt": "a", "completion": "b"}, {"input_ids": [1]}]
+)
+def test_a_response_template_for_rows_that_are_no_text_is_refused(row: Any) -> None:
+    with pytest.raises(DataError, match=f"response_template: got 'A:'; rows of the format {recognise([*row], Data())}"):
+        convert(row, response_template="A:")
+
+
+@pytest.mark.parametrize("column", ["messages", "conversations"])
+def test_a_response_template_agrees_with_the_roles_of_a_conversation(column: str) -> None:
+    assert convert({column: TURNS}, response_template="<|assistant|>") == {"messages": TURNS}
+
+
+@pytest.mark.parametrize("role", ["user", "tool", "system"])
+def test_a_completion_that_does_not_begin_with_the_assistant_is_refused(role: str) -> None:
+    row = {"prompt": TURNS[:1], "completion": [{"role": role, "content": "x"}, *TURNS[1:]]}
+    with pytest.raises(DataError, match=rf"completion\[0\]: expected a message of the assistant, got one of '{role}'"):
+        convert(row)
+
+
 def test_two_ways_to_part_a_text_are_refused() -> None:
     with pytest.raises(UserError, match="keep one"):
         convert({"text": "a"}, label_separator="[sep]", response_template="#")

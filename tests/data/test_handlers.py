@@ -9,6 +9,8 @@ from tuning.config.sections import Dataset, Handler
 from tuning.data.handlers import DATA_HANDLERS, apply_steps, build_steps, check_handler, implied_settings
 from tuning.errors import DataError, UserError
 
+MASKED = {"input_column_name": "i", "output_column_name": "o"}
+
 
 @pytest.fixture
 def registered() -> Iterator[None]:
@@ -57,14 +59,31 @@ def test_a_handler_that_cannot_be_is_refused_before_any_row(handler: dict[str, A
         check_handler(Handler(**handler))
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "told"),
+    [
+        ("remove_columns", {"column_names": 3}, "column_names: got 3 .*remove_columns.*; expected a list of names"),
+        ("select_columns", {"column_names": ["a", 1]}, "column_names: .*expected a list of names"),
+        ("rename_columns", {"column_mapping": ["a"]}, r"column_mapping: got \['a'\] .*expected an object"),
+        ("rename_columns", {"column_mapping": {"a": "x", "b": "x"}}, "several columns would be called x"),
+        ("skip_large_columns", {"column_name": "a", "max_length": "3"}, "max_length: got '3' .*a whole number"),
+        ("skip_large_columns", {"column_name": "a", "max_length": True}, "max_length: got True .*a whole number"),
+        ("filter_rows", {"condition": True}, "condition: got True .*expected text"),
+        ("tokenize_and_apply_input_masking", {"add_eos_token": "no", **MASKED}, "expected true or false"),
+    ],
+)
+def test_an_argument_of_the_wrong_type_is_refused_by_its_name(name: str, arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        build_steps(dataset({"name": name, "arguments": arguments}))
+
+
 def test_a_template_with_blanks_in_its_names_is_no_fault() -> None:
     check_handler(Handler(name="apply_custom_jinja_template", arguments={"template": "{{Tweet text}} {{ a }}"}))
 
 
 def test_the_last_handler_that_makes_text_says_how_the_rows_are_read() -> None:
-    masked = {"input_column_name": "i", "output_column_name": "o"}
     written = {"formatted_text_column_name": "out", "template": "x"}
-    assert implied_settings(dataset({"name": "tokenize_and_apply_input_masking", "arguments": masked})) == {
+    assert implied_settings(dataset({"name": "tokenize_and_apply_input_masking", "arguments": MASKED})) == {
         "data_format": "prompt_completion"
     }
     both = ({"name": "tokenize"}, {"name": "apply_custom_jinja_template", "arguments": written})

@@ -59,6 +59,28 @@ def test_all_of_a_conversation_is_learned_on_request() -> None:
     assert [piece.is_supervised for piece in pieces] == [True]
 
 
+@pytest.mark.parametrize(
+    ("template", "answers"),
+    [
+        (CHATML, [["four</s>", "six</s>"]]),
+        (UNMARKED, [["four</s>", "six</s>"]]),
+        (FORGETFUL, [["four</s>"], ["six</s>"]]),
+    ],
+)
+def test_what_others_say_in_a_completion_is_not_learned(template: str, answers: list[list[str]]) -> None:
+    more = [{"role": "user", "content": "and 6?"}, {"role": "assistant", "content": "six"}]
+    row = {"prompt": TALK[:-1], "completion": [TALK[-1], *more]}
+    assert [learned(pieces) for pieces in cutter(template).cut(row)] == answers
+
+
+@pytest.mark.parametrize("setting", ["completion_only_loss", "assistant_only_loss"])
+def test_what_others_say_in_a_completion_is_learned_on_request(setting: str) -> None:
+    row = {"prompt": TALK[:1], "completion": TALK[1:]}
+    settings: dict[str, Any] = {setting: False}
+    (pieces,) = cutter(CHATML, **settings).cut(row)
+    assert TALK[2]["content"] in "".join(piece.text for piece in pieces if piece.is_supervised)
+
+
 def test_a_conversation_without_an_answer_is_refused() -> None:
     with pytest.raises(DataError, match="nothing to train on"):
         cutter(UNMARKED).cut({"messages": TALK[:1]})

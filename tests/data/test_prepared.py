@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from made_tokenizers import encoding_of
 
-from tuning.config.sections import Data
+from tuning.config.sections import Data, Dataset
 from tuning.data import prepared as prepared_module
-from tuning.data.prepared import SKIPPED_FILE, Encodings, Prepared, PreparedRows, write_skipped
-from tuning.data.prepared_key import prepared_path
+from tuning.data.prepared import SUMMARY_FILE, Encodings, Prepared, PreparedRows
+from tuning.data.prepared_key import LOCKS, lock_file, prepared_path
+from tuning.data.skipped_rows import SKIPPED_FILE, write_skipped
 from tuning.data.sources import Skipped
 from tuning.errors import DataError, UserError
 
@@ -73,7 +75,7 @@ def test_how_the_audit_goes_changes_no_token(data: Data, encodings: Encodings) -
     assert not prepare(changed(data, audit="fail"), encodings).is_new
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "not JSON"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "not JSON", "bytes", "files"])
 def test_a_damaged_folder_is_made_anew(
     data: Data, encodings: Encodings, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -83,8 +85,11 @@ def test_a_damaged_folder_is_made_anew(
         shard.write_bytes(shard.read_bytes()[:-20])
     elif damage == "gone":
         shard.unlink()
+    elif damage == "not JSON":
+        (folder / SUMMARY_FILE).write_text("{")
     else:
-        (folder / "prepared.json").write_text("{")
+        summary = json.loads((folder / SUMMARY_FILE).read_text())
+        (folder / SUMMARY_FILE).write_text(json.dumps({**summary, damage: []}))
     found = prepare(data, encodings)
     assert found.is_new and found.num_rows("train") == 16 and "tokenized anew" in caplog.text
 
@@ -104,14 +109,40 @@ def test_nothing_is_left_behind_when_the_rows_are_refused(data: Data, encodings:
     file.write_text('{"input_ids": [5, 100000]}\n{"input_ids": [5]}')
     with pytest.raises(DataError, match=r"row 1: column input_ids: 100000 is no id"):
         prepare(changed(data, validation_fraction=None), encodings)
-    assert [path for path in (tmp_path / "kept").iterdir() if path.suffix != ".lock"] == []
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == [LOCKS]
 
 
 def test_what_a_killed_run_left_is_removed(data: Data, encodings: Encodings) -> None:
     folder = prepare(data, encodings).folder
-    left = folder.with_name(f"{folder.name}.x.part")
-    folder.rename(left)
-    assert prepare(data, encodings).is_new and not left.exists()
+    left = [folder.with_name(f"{name}.x.part") for name in (folder.name, "0123-4567", "89ab-cdef")]
+    folder.rename(left[0])
+    for other in left[1:]:
+        other.mkdir()
+    with FileLock(lock_file(folder.with_name("89ab-cdef"))):  # this one is being written
+        assert prepare(data, encodings).is_new
+    assert [path.exists() for path in left] == [False, False, True]
+
+
+def test_rows_are_read_at_once_where_only_locks_and_unfinished_folders_are_kept(
+    data: Data, encodings: Encodings
+) -> None:
+    folder = prepare(data, encodings).folder
+    assert PreparedRows(data, 1).load_new_rows() is None
+    folder.rename(folder.with_name(f"{folder.name}.x.part"))
+    assert PreparedRows(data, 1).load_new_rows() is not None
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_a_mixture_with_conversations_is_chat_whichever_dataset_comes_first(
+    data: Data, encodings: Encodings, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}')
+    messages = [{"role": role, "content": "b"} for role in ("user", "assistant")]
+    (tmp_path / "b.jsonl").write_text(json.dumps({"messages": messages}))
+    datasets = [Dataset(data_paths=[str(tmp_path / f"{name}.jsonl")]) for name in names]
+    assert prepare(
+        changed(data, training_data_path=None, validation_fraction=None, datasets=datasets), encodings
+    ).is_chat
 
 
 def test_a_folder_that_cannot_be_written_is_told_in_one_message(data: Data, encodings: Encodings) -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tuning.config.sections import Dataset
-from tuning.data.handlers import apply_steps, build_steps
+from tuning.config.sections import Dataset, Handler
+from tuning.data.handlers import apply_steps, build_steps, tokenizing_settings
 from tuning.data.row_handlers import without_raw
 from tuning.errors import DataError
 
@@ -28,8 +28,10 @@ def test_a_prompt_and_its_answer_are_parted_by_a_space_unless_one_is_there(
 
 def test_an_answer_may_be_asked_for_without_the_end_token() -> None:
     arguments = {"input_column_name": "i", "output_column_name": "o", "add_eos_token": False}
-    made = through({"i": "q", "o": "a"}, ("tokenize_and_apply_input_masking", arguments))
-    assert made == {"i": "q", "o": "a", "prompt": "q", "completion": " a", "add_eos_token": False}
+    made = Dataset(
+        data_paths=["a"], data_handlers=[Handler(name="tokenize_and_apply_input_masking", arguments=arguments)]
+    )
+    assert tokenizing_settings(made) == {"add_eos_token": False}
 
 
 @pytest.mark.parametrize(
@@ -77,9 +79,11 @@ def test_a_limit_of_tokens_waits_for_the_tokenizing() -> None:
     steps = [
         ("tokenize", {"remove_columns": "all", "fn_kwargs": {"dataset_text_field": "o"}}),
         ("duplicate_columns", {"fn_kwargs": {"old_column": "input_ids", "new_column": "labels"}}),
-        ("skip_large_columns", {"fn_kwargs": {"column_name": "input_ids", "max_length": 50}}),
+        *(("skip_large_columns", {"fn_kwargs": {"column_name": "input_ids", "max_length": most}}) for most in (50, 60)),
     ]
-    assert through({"o": "text", "x": 1}, *steps) == {"text": "text", "max_num_tokens": 50}
+    assert through({"o": "text", "x": 1}, *steps) == {"text": "text"}
+    handlers = [Handler(name=name, arguments=arguments) for name, arguments in steps]
+    assert tokenizing_settings(Dataset(data_paths=["a"], data_handlers=handlers)) == {"max_num_tokens": 50}
 
 
 @pytest.mark.parametrize(("label", "is_kept"), [("yes", True), ("no", False)])
@@ -98,6 +102,8 @@ def test_rows_are_filtered_by_a_condition(label: str, is_kept: bool) -> None:
         ("apply_custom_jinja_template", {"template": "{{ x }}"}, "'x' is undefined"),
         ("tokenize", {"text_column_name": "b"}, "column b: expected text, got int"),
         ("skip_samples_with_large_columns", {"column_name": "c", "max_allowed_length": 1}, "got NoneType"),
+        ("skip_samples_with_large_columns", {"column_name": "b", "max_allowed_length": 1}, "has a length, got int"),
+        ("filter_rows", {"condition": "x == 1"}, "the row has: a, b, c$"),
     ],
 )
 def test_a_row_that_a_handler_cannot_use_is_told_with_the_handler(
@@ -105,6 +111,17 @@ def test_a_row_that_a_handler_cannot_use_is_told_with_the_handler(
 ) -> None:
     with pytest.raises(DataError, match=f"^{handler}: .*{told}"):
         through({"a": "x", "b": 2, "c": None}, (handler, arguments))
+
+
+def test_a_single_column_may_be_named_without_a_list() -> None:
+    assert through({"id": 1, "i": 2}, ("remove_columns", {"column_names": "id"})) == {"i": 2}
+    assert through({"id": 1, "i": 2}, ("select_columns", {"column_names": "id"})) == {"id": 1}
+
+
+def test_a_column_that_is_called_element_is_written_as_it_is() -> None:
+    arguments = {"template": "{{ element }}", "formatted_text_column_name": "out"}
+    made = through({"element": "x"}, ("apply_custom_jinja_template", arguments))
+    assert made == {"element": "x", "out": "x"}
 
 
 def test_a_template_is_taken_out_of_a_raw_block() -> None:

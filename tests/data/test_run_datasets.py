@@ -39,6 +39,26 @@ def test_a_dataset_takes_from_the_run_what_it_does_not_say() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("said", "template"),
+    [
+        ({}, "A:"),
+        ({"dataset_text_field": "t"}, "A:"),
+        ({"data_format": "text"}, "A:"),
+        ({"task_type": "text"}, "A:"),
+        ({"response_template": "B:", "data_format": "instruction"}, "B:"),
+        ({"data_format": "instruction"}, None),
+        ({"dataset_conversation_field": "t"}, None),
+        ({"task_type": "qa"}, None),
+        ({"data_handlers": [{"name": "apply_tokenizer_chat_template"}]}, None),
+        ({"data_handlers": [{"name": "tokenize"}]}, "A:"),
+    ],
+)
+def test_the_response_template_of_the_run_is_for_datasets_of_text(said: dict[str, Any], template: str | None) -> None:
+    given = Dataset.model_validate({"data_paths": ["a"], **said})
+    assert datasets_of(Data(datasets=[given], response_template="A:"))[0].response_template == template
+
+
 def test_held_out_files_are_a_dataset_of_which_no_row_is_trained_on() -> None:
     found = validation_dataset(Data(validation_data_path=["v.jsonl"]))
     assert found is not None
@@ -59,6 +79,12 @@ def test_held_out_files_are_a_dataset_of_which_no_row_is_trained_on() -> None:
         ([{"rename_columns": {"a": "b"}, "retain_columns": ["a"]}], "a has a new name by then"),
         ([{"data_handlers": [{"name": "tokenise"}]}], "data.datasets[0].data_handlers[0].name: got 'tokenise'"),
         ([{"data_handlers": [{"name": "filter_rows"}]}], "data.datasets[0].data_handlers[0].arguments"),
+        (
+            [{"data_handlers": [{"name": "filter_rows", "arguments": {"condition": 3}}]}],
+            "data.datasets[0].data_handlers[0].arguments.condition: got 3 (from",
+        ),
+        ([{"rename_columns": {"a": "x", "b": "x"}}], "data.datasets[0].rename_columns: got {'a': 'x', 'b': 'x'}"),
+        ([{"data_format": "chat", "label_separator": "#"}], "conflicts with data.datasets[0].label_separator"),
     ],
 )
 def test_datasets_that_cannot_be_used_are_told_by_their_place(datasets: list[dict[str, Any]], told: str) -> None:

@@ -40,7 +40,7 @@ def test_a_row_that_the_template_refuses_is_named_by_the_process_that_met_it(tmp
     talks = [[{"role": "user", "content": text}, {"role": "assistant", "content": "so"}] for text in texts]
     rows = [Row(f"row {number}", {"messages": talk}) for number, talk in enumerate(talks)]
     files, refused = write_shards(rows, encoding, tmp_path, "train", 2)
-    assert [place for place, _ in refused] == ["row 2"] and "not this one" in refused[0].reason
+    assert [one.place for one in refused] == ["row 2"] and "not this one" in refused[0].reason
     assert table(files)["row"].to_pylist() == [0, 1, 3]
 
 
@@ -49,3 +49,14 @@ def test_a_process_that_tokenizes_imports_no_torch() -> None:
     code = f"import sys, tuning.data.shards, tokenizers, pyarrow, jinja2; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_process_that_tokenizes_ends_when_the_one_that_started_it_does() -> None:
+    code = "import time; from tuning.data import shards; shards._end_with_parent(); print(); time.sleep(60)"
+    command = [sys.executable, "-uc", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdout.readline()
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(timeout=30) == 1

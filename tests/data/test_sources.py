@@ -119,6 +119,53 @@ def test_a_split_is_refused_for_files_which_have_none(tmp_path: Path, split: str
     assert [problem.path for problem in missing_sources(config)] == paths
 
 
+@pytest.fixture
+def splits(tmp_path: Path) -> Path:
+    """A folder of three splits, with a copy that a notebook has made."""
+    names = ("train.jsonl", "test-00000.jsonl", "validation/a.jsonl", ".ipynb_checkpoints/train-checkpoint.jsonl")
+    for name in (*names, ".train.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('{"text": "a"}\n')
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("split", "names"),
+    [
+        ("train", ["train.jsonl"]),
+        ("test", ["test-00000.jsonl"]),
+        ("validation", ["validation/a.jsonl"]),
+        (None, ["test-00000.jsonl", "train.jsonl", "validation/a.jsonl"]),
+    ],
+)
+def test_of_a_folder_a_split_is_the_files_that_are_named_after_it(
+    splits: Path, split: str | None, names: list[str]
+) -> None:
+    found = files_of([str(splits)], split) or []
+    assert [file.relative_to(splits).as_posix() for file in found] == names
+    assert len(list(read_rows([str(splits)], split))) == len(names)
+
+
+def test_train_is_all_files_of_a_folder_that_names_no_split_and_none_of_one_that_names_others(splits: Path) -> None:
+    (splits / "train.jsonl").rename(splits / "validation" / "b.jsonl")
+    assert files_of([str(splits)], "train") == []
+    assert files_of([str(splits / "validation")], "train") == [
+        splits / "validation" / name for name in ("a.jsonl", "b.jsonl")
+    ]
+
+
+def test_a_split_that_no_file_of_a_folder_is_named_after_is_refused(splits: Path) -> None:
+    (splits / "train.jsonl").unlink()
+    settings = {
+        "model_name_or_path": "m",
+        "training_data_path": str(splits),
+        "output_dir": "o",
+        "dataset_split": "train",
+    }
+    (problem,) = missing_sources(build_config(load_mapping(settings).ir))
+    assert problem.path == "data.dataset_split"
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [

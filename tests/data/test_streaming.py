@@ -67,6 +67,12 @@ def test_too_many_rows_that_cannot_be_used_end_the_stream(
     assert seen == [] or len(seen) == num_seen
 
 
+def test_held_out_rows_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
+    paths = [[write(tmp_path / f"{name}.jsonl", [*texts(name, 40), {"text": None}])] for name in "ab"]
+    stream = stream_rows(Data(training_data_path=paths[0], validation_data_path=paths[1], streaming=True), 1)
+    assert ([item.place for item in stream.skipped], stream.num_read) == ([f"{paths[1][0]} row 41"], 41)
+
+
 @pytest.mark.parametrize(
     ("rows", "told"),
     [

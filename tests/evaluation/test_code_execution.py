@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import time
 from pathlib import Path
 
@@ -111,6 +112,28 @@ def test_secrets_of_the_environment_are_not_there(monkeypatch: pytest.MonkeyPatc
 
 def test_the_verdict_cannot_be_written_by_the_program() -> None:
     assert not passes("import os\nfor fd in range(16):\n    try: os.write(fd, b'passed')\n    except OSError: pass")
+
+
+def test_the_answer_cannot_be_looked_up_while_the_program_runs() -> None:
+    search = """
+import gc, os, sys
+frame, found = sys._getframe(1), []
+for holder in [frame.f_locals, frame.f_globals, *gc.get_objects(), *gc.get_referents(frame)]:
+    values = holder.values() if isinstance(holder, dict) else holder if isinstance(holder, (list, tuple)) else [holder]
+    found += [value for value in values if isinstance(value, (str, bytes)) and len(value) == 64]
+for value in found:
+    os.write(frame.f_locals['report'], value if isinstance(value, bytes) else value.encode())
+os._exit(0)
+"""
+    assert not passes(search)
+
+
+def test_a_program_that_writes_without_end_is_ended_in_time_and_fills_no_memory() -> None:
+    flood = "import os\nwhile True:\n    for fd in range(16):\n        try: os.write(fd, bytes(1 << 20))\n"
+    started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert not passes(f"{flood}        except OSError: pass", seconds=1)
+    assert time.monotonic() - started < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
 
 
 def test_no_process_is_left(tmp_path: Path) -> None:

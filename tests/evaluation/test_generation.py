@@ -30,15 +30,30 @@ def test_a_batch_says_what_each_prompt_says_alone(loaded: tuple[Any, Any]) -> No
     assert len({found[0] for found in texts(loaded)}) > 1
 
 
-def test_the_models_own_way_to_draw_tokens_does_not_count(loaded: tuple[Any, Any]) -> None:
-    model, _ = loaded
+OWN_WAYS: dict[str, dict[str, Any]] = {
+    "drawn at random": {"do_sample": True, "temperature": 5.0, "repetition_penalty": 3.0, "num_beams": 2},
+    "tokens that are never said": {"suppress_tokens": list(range(4, 300))},
+    "words that are never said": {"bad_words_ids": [[token] for token in range(4, 300)]},
+    "a last token": {"forced_eos_token_id": 2},
+    "a bias": {"sequence_bias": [[[200], 50.0]]},
+    "little time": {"max_time": 1e-6},
+    "texts that end it": {"stop_strings": ["a"]},
+}
+
+
+@pytest.mark.parametrize("own", OWN_WAYS.values(), ids=OWN_WAYS)
+def test_the_models_own_way_to_generate_does_not_count_and_is_left_as_it_is(
+    loaded: tuple[Any, Any], own: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import GenerationConfig
+
     wanted = texts(loaded)
-    before = model.generation_config.to_dict()
-    model.generation_config.update(do_sample=True, temperature=5.0, repetition_penalty=3.0, num_beams=2)
-    try:
-        assert texts(loaded) == wanted
-    finally:
-        model.generation_config.update(**before)
+    its_own = GenerationConfig(eos_token_id=2, pad_token_id=3, bos_token_id=1, **own)
+    before = its_own.to_dict()
+    monkeypatch.setattr(loaded[0], "generation_config", its_own)
+    assert texts(loaded) == wanted
+    assert loaded[0].generation_config is its_own
+    assert its_own.to_dict() == before
 
 
 def test_every_end_token_ends_a_text(loaded: tuple[Any, Any]) -> None:
@@ -79,5 +94,5 @@ def test_a_long_prompt_loses_its_beginning(loaded: tuple[Any, Any]) -> None:
     model, tokenizer = loaded
     long = tokenizer(PROMPTS[0])["input_ids"] * 30
     assert generate(model, tokenizer, [long], Decoding(6)) == generate(model, tokenizer, [long[-250:]], Decoding(6))
-    with pytest.raises(UserError, match="knows 256 positions"):
+    with pytest.raises(UserError, match=r"max_new_tokens: 256 tokens, .* choose at most 255"):
         generate(model, tokenizer, [long], Decoding(256))

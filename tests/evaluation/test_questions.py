@@ -76,7 +76,26 @@ def test_rows_are_chosen_evenly() -> None:
 def test_tests_are_read_from_the_rows_themselves(tmp_path: Path) -> None:
     file = tmp_path / "code.jsonl"
     file.write_text("".join(json.dumps({"prompt": "a", "test": test}) + "\n" for test in ("first", None)))
-    found = rows_with_tests([str(file)], "train", [f"{file} row 1"])
+    found = rows_with_tests([([str(file)], "train")], [f"{file} row 1"])
     assert found[f"{file} row 1"].values["test"] == "first"
     with pytest.raises(UserError, match="row 2 has none"):
-        rows_with_tests([str(file)], "train", [f"{file} row 2"])
+        rows_with_tests([([str(file)], "train")], [f"{file} row 2"])
+
+
+def test_tests_are_read_from_the_split_of_each_dataset(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"prompt": "a", "test": f"of {name}"}) + "\n")
+    place = f"{tmp_path / 'test.jsonl'} row 1"
+    assert rows_with_tests([([str(tmp_path)], "test")], [place])[place].values["test"] == "of test"
+    with pytest.raises(UserError, match=r"test\.jsonl row 1 has none"):
+        rows_with_tests([([str(tmp_path)], "train")], [place])
+
+
+REFUSED = {"input_ids": [5, 10**6], "labels": [-100, 10**6]}
+
+
+def test_rows_that_cannot_be_asked_are_counted(tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert len(asked(tokenizer, REFUSED, {"input_ids": [5, 6], "labels": [-100, 6]})) == 1
+    assert "1 of 2 rows cannot be asked; the first: rows row 0: column input_ids" in caplog.text
+    with pytest.raises(UserError, match="1 of 1 rows cannot be asked"):
+        asked(tokenizer, REFUSED)

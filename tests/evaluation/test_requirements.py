@@ -60,3 +60,36 @@ def test_with_leave_only_the_rows_are_missing() -> None:
 
 def test_a_baseline_needs_held_out_rows() -> None:
     assert problems(baseline=True)[0].startswith("evaluation.baseline: needs held-out rows")
+
+
+def of_training(training: dict[str, Any], **evaluation: Any) -> list[str]:
+    config = TuningConfig.model_validate({"training": training, "evaluation": evaluation})
+    return [str(problem) for problem in unusable_evaluation(config)]
+
+
+@pytest.mark.parametrize("name", ["loss", "eval_loss", "perplexity", "eval_token_f1_macro", "mean_token_accuracy"])
+def test_the_best_model_is_chosen_by_a_score_over_tokens(name: str) -> None:
+    assert of_training({"metric_for_best_model": name}) == []
+
+
+def test_a_best_model_by_a_score_that_no_evaluation_gives_is_refused() -> None:
+    (generated,) = of_training({"metric_for_best_model": "eval_exact_match"}, generation_metrics=["exact_match"])
+    assert "measured at the end only" in generated
+    assert "Did you mean 'perplexity'" in of_training({"metric_for_best_model": "eval_perplexty"})[0]
+    (without_f1,) = of_training({"metric_for_best_model": "token_f1_micro"}, token_f1=False)
+    assert "Leave token_f1=false out" in without_f1
+
+
+def test_without_evaluation_in_training_no_best_model_is_looked_for() -> None:
+    assert of_training({"metric_for_best_model": "eval_exact_match", "eval_strategy": "no"}) == []
+
+
+@pytest.mark.parametrize("training", [{"fsdp": "full_shard"}, {"deepspeed": "zero3.json"}])
+def test_tasks_of_lm_eval_are_refused_where_the_model_will_be_sharded(
+    monkeypatch: pytest.MonkeyPatch, training: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda *_: object())
+    assert "sharded over processes" in of_training(training, lm_eval_tasks=["arc_easy"])[0]
+    assert of_training({}, lm_eval_tasks=["arc_easy"]) == []
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert "sharded over processes" in of_training({}, lm_eval_tasks=["arc_easy"])[0]

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 
 from tuning.evaluation.generation_metrics import Prediction
 from tuning.evaluation.questions import Question
-from tuning.evaluation.results import EvalResult, read_baseline, write_baseline
+from tuning.evaluation.results import EvalResult
 
 METRICS = {"eval_loss": 1.5, "perplexity": 4.0, "eval_runtime": 3.0, "epoch": 1.0}
 TASKS = {"parity": {"acc,none": 0.5, "acc_stderr,none": 0.1, "alias": "parity", "sample_len": 8}}
@@ -58,7 +59,16 @@ def test_the_table_is_aligned() -> None:
     assert EvalResult(METRICS).lines() == ["metric      score", "eval_loss     1.5", "perplexity      4"]
 
 
-def test_a_baseline_is_kept_without_times(tmp_path: Path) -> None:
-    assert read_baseline(tmp_path) is None
-    write_baseline(tmp_path, METRICS)
-    assert read_baseline(tmp_path) == {"eval_loss": 1.5, "perplexity": 4.0}
+def test_a_number_that_is_none_is_null_in_json_and_nothing_in_csv(tmp_path: Path) -> None:
+    diverged = EvalResult({"eval_loss": math.nan}, baseline={"eval_loss": 2.0}, lm_eval={"parity": {"acc": math.inf}})
+    (file,) = diverged.write(tmp_path)
+    found = json.loads(file.read_text(), parse_constant=lambda name: name)
+    assert found["eval_loss"] is found["difference"]["eval_loss"] is found["lm_eval"]["parity"]["acc"] is None
+    (file,) = diverged.write(tmp_path, "csv")
+    assert next(csv.DictReader(file.open()))["score"] == ""
+
+
+def test_nothing_of_an_earlier_evaluation_is_left(tmp_path: Path) -> None:
+    result().write(tmp_path)
+    EvalResult(METRICS).write(tmp_path, "csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["eval.csv"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import subprocess
@@ -151,6 +152,17 @@ def test_a_model_that_changes_its_logits_in_a_way_of_its_own_is_scored_by_all_of
     found = trainer_of(model, tiny_model, tmp_path, ROWS, per_device_eval_batch_size=1).evaluate()
     assert {name: found[name] for name in wanted} == pytest.approx(wanted, abs=1e-6)
     assert "changes its logits after the head" in caplog.text
+
+
+def test_a_model_that_has_diverged_is_told_of_once_and_has_no_scores(
+    tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = loaded(tiny_model)
+    model.model.norm.weight.data.fill_(float("nan"))
+    found = trainer_of(model, tiny_model, tmp_path, ROWS).evaluate()
+    assert [name for name in NAMES if not math.isnan(found[name])] == []
+    warnings = [record.message for record in caplog.records if record.name.startswith("tuning")]
+    assert warnings == ["evaluation: the loss is not a number: the model has diverged"]
 
 
 def test_half_precision_is_scored_as_the_model_computes(tiny_model: Path, tmp_path: Path) -> None:

@@ -24,3 +24,11 @@ def test_scores_are_those_of_all_tokens_however_they_were_batched() -> None:
 def test_without_tokens_every_score_is_nan() -> None:
     assert all(math.isnan(value) for value in TokenMetrics(9).compute().values())
     assert "token_f1_macro" not in TokenMetrics().compute()
+
+
+def test_where_the_loss_is_not_a_number_neither_is_the_accuracy() -> None:
+    import torch
+
+    metrics = TokenMetrics(9)
+    metrics.add(torch.tensor([1.0, math.nan]), torch.tensor([3, 0]), torch.tensor([3, 0]))
+    assert all(math.isnan(value) for value in metrics.compute().values())

@@ -83,6 +83,12 @@ def test_a_file_without_rows_has_none(tmp_path: Path) -> None:
     assert (facts.num_rows, facts.tokens) == (0, None)
 
 
+def test_a_first_row_that_no_format_fits_is_one_that_cannot_be_used(tmp_path: Path) -> None:
+    facts = probe_data(with_rows(tmp_path, [{"note": "x"}, *TEXTS]))
+    assert facts is not None
+    assert (facts.format, facts.columns, facts.num_unusable_sampled_rows) == ("text", ("text",), 1)
+
+
 def test_columns_that_fit_no_format_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no format fits the columns a, b"):
         probe_data(with_rows(tmp_path, [{"a": "1", "b": "2"}]))

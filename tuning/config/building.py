@@ -24,17 +24,20 @@ _DECIDED_BY_ROWS = frozenset({"assistant_only_loss"})
 """Fields that follow from the rows where nobody decides them: TRL's default written down would decide another thing."""
 
 
-def build_config(ir: IR, checks: Sequence[Check] = (), problems: Sequence[Problem] = ()) -> TuningConfig:
+def build_config(
+    ir: IR, checks: Sequence[Check] = (), problems: Sequence[Problem] = (), rules: Sequence[Check] = RULES
+) -> TuningConfig:
     """Check a document and freeze it.
 
-    `checks` look at what the schema cannot: files, installed packages. `problems` were found while it was read.
+    `checks` look at what the schema cannot: files, installed packages. `problems` were found while it was read. `rules`
+    are those that a document of a whole run follows.
 
     Raises:
         ConfigError: with every problem that was found.
     """
     config, wrong = _validate(_known(ir.values))
     found = [*problems, *(_type_problem(path, ir) for path in wrong)]
-    for check in (*RULES, *checks):
+    for check in (*rules, *checks):
         found += [_with_source(problem, ir) for problem in check(config) if problem.path not in wrong]
     if found:
         raise ConfigError(found)

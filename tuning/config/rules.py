@@ -12,6 +12,12 @@ from tuning.errors import Problem
 _SOURCES = ("training_data_path", "datasets", "data_config_path")
 """Fields that name the rows to train on; one of them does."""
 
+_SAYING_A_SHAPE = {
+    "text": ("dataset_text_field", "data_formatter_template", "label_separator"),
+    "chat": ("dataset_conversation_field",),
+}
+"""data_format -> the fields that mean it."""
+
 
 def required(config: TuningConfig) -> Iterator[Problem]:
     """Name the fields that nobody but the user can decide."""
@@ -38,6 +44,18 @@ def only_one_of(config: TuningConfig) -> Iterator[Problem]:
     for first, second in pairs:
         if _given(config, first) and _given(config, second):
             yield Problem(second, f"conflicts with {first}; keep one")
+
+
+def shapes_of_rows(config: TuningConfig) -> Iterator[Problem]:
+    """Refuse a shape of rows beside a field that says another."""
+    datasets = config.data.datasets or ()
+    sections = [("data", config.data), *((f"data.datasets[{n}]", each) for n, each in enumerate(datasets))]
+    for where, rows in sections:
+        for shape, names in _SAYING_A_SHAPE.items():
+            for name in names:
+                if rows.data_format not in (None, shape) and getattr(rows, name):
+                    hint = f"Leave one of the two out; {name} means rows of the format {shape}."
+                    yield Problem(f"{where}.data_format", f"conflicts with {where}.{name}", rows.data_format, hint=hint)
 
 
 def steps(config: TuningConfig) -> Iterator[Problem]:
@@ -124,6 +142,7 @@ def _given(config: TuningConfig, path: str) -> bool:
 RULES: tuple[Callable[[TuningConfig], Iterable[Problem]], ...] = (
     required,
     only_one_of,
+    shapes_of_rows,
     steps,
     streaming,
     precision,

@@ -269,7 +269,7 @@ class Evaluation(Section):
     generation_batch_size: Count | None = None
     """Rows per batch of generation. None: per_device_eval_batch_size."""
     max_new_tokens: Count | None = None
-    """Longest generated answer, tokens. None: the longest answer of the rows that are generated for."""
+    """Longest generated answer, tokens. None: the longest answer of these rows, as far as the model has room."""
     allow_code_execution: Flag = False
     """Run generated code against the rows' tests, which pass_at_1 needs, in a process that is locked down."""
     eval_save_format: Literal["json", "csv"] = "json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import types
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
@@ -80,6 +81,7 @@ _WORDS = {
     bool: "true or false",
     str: "text",
     dict: "an object",
+    Mapping: "an object",
     list: "a list",
 }
 _BOUNDS = ((Gt, "gt", "above"), (Ge, "ge", "at least"), (Lt, "lt", "below"), (Le, "le", "at most"))
@@ -95,7 +97,7 @@ def describe(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
         return " or ".join(dict.fromkeys(options))
     if get_origin(annotation) is Literal:
         return "one of: " + ", ".join(str(choice) for choice in get_args(annotation))
-    if get_origin(annotation) is list:
+    if get_origin(annotation) in (list, Sequence):
         return f"a list of {_plural(get_args(annotation)[0])}"
     return ", ".join([_WORDS.get(get_origin(annotation) or annotation, "a value"), *_bounds(metadata)])
 

@@ -13,6 +13,7 @@ from tuning.data.audit import Audit, audit
 from tuning.data.audit_tokens import SpecialTokens
 from tuning.data.encoding import Encoding
 from tuning.data.finding import MOST_PLACES_TOLD
+from tuning.data.prepared_key import lock_file
 from tuning.data.rows import Rows
 from tuning.errors import DataError
 
@@ -35,7 +36,7 @@ def audit_prepared(prepared: Prepared, encoding: Encoding, load_rows: Callable[[
     if kept is not None:
         return kept
     try:
-        with FileLock(f"{prepared.folder}.audit.lock"):
+        with FileLock(lock_file(prepared.folder)):
             found = _kept(prepared.folder) or _audited(prepared, encoding, load_rows)
             write_audit(found, prepared.folder)
             return found

@@ -42,11 +42,13 @@ def prompt_completion(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return prompt and completion as they stand: two texts, or two lists of messages.
 
     Raises:
-        DataError: they are neither.
+        DataError: they are neither, or a list to be learned does not begin with the assistant.
     """
     if not isinstance(row.get("prompt"), list):
         return {"prompt": text_of(row, "prompt", may_be_empty=True), "completion": text_of(row, "completion")}
     prompt, completion = messages_of(row, "prompt"), messages_of(row, "completion")
+    if completion[0]["role"] != "assistant":
+        raise DataError(f"completion[0]: expected a message of the assistant, got one of '{completion[0]['role']}'")
     return {"prompt": prompt, "completion": completion, **tools_of(row)}
 
 

@@ -14,11 +14,14 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from tuning.config.building import build_config
 from tuning.config.ir import IR
+from tuning.config.rules import only_one_of, shapes_of_rows
 from tuning.config.sections import Data, Dataset
 from tuning.config.strict_yaml import load_yaml
 from tuning.config.types import describe_field
 from tuning.data.row_handlers import without_raw
+from tuning.data.run_datasets import unusable_datasets
 from tuning.errors import ConfigError, Problem, shown
 from tuning.registry import did_you_mean
 
@@ -83,7 +86,7 @@ def resolved(data: Data) -> Data:
     if data.data_config_path is None:
         return data
     ir = with_datasets(IR.of({"data": data.model_dump(mode="json", exclude_unset=True)}, "argument"))
-    return Data.model_validate(ir.get("data"))
+    return build_config(ir, (unusable_datasets,), rules=(only_one_of, shapes_of_rows)).data
 
 
 def read_data_config(path: str) -> DataConfig:

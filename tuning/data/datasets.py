@@ -42,12 +42,13 @@ def is_supervised(tokens: TokenTable) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 
 def check_rows_left(prepared: Prepared, max_length: int | None) -> None:
-    """Say how many sequences have nothing to train on, and are left out.
+    """Say how many rows are longer than their handlers allow, and how many sequences have nothing to train on.
 
     Raises:
         DataError: none is left.
     """
     for name, tokens in prepared.tables.items():
+        _check_long_rows(name, prepared)
         taught = is_supervised(tokens)
         gone = len(taught) - int(taught.sum())
         within = "" if max_length is None else f" within max_length={max_length}"
@@ -56,6 +57,22 @@ def check_rows_left(prepared: Prepared, max_length: int | None) -> None:
             raise DataError(told if max_length is None else f"{told}; raise it")
         if gone:
             logger.warning("%s; they are left out", told)
+
+
+def _check_long_rows(split: str, prepared: Prepared) -> None:
+    """Count the rows without any sequence that were not skipped: only `skip_samples_with_large_columns` makes them."""
+    places = prepared.tables[split].places
+    present = np.unique(prepared.tables[split].table["row"].to_numpy())
+    if len(present) == len(places):
+        return
+    skipped = {item.place for item in prepared.skipped}
+    absent = np.setdiff1d(np.arange(len(places)), present).tolist()
+    gone = sum(str(places[number]) not in skipped for number in absent)
+    told = f"{split}: {gone} of {len(places)} rows have more tokens than skip_samples_with_large_columns allows"
+    if not len(present):
+        raise DataError(f"{told}, and none is left")
+    if gone:
+        logger.info("%s; they are left out", told)
 
 
 def load_datasets(

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _PARALLELISM = "TOKENIZERS_PARALLELISM"
+
+TokenizeRows = Callable[..., Iterator[TokenRow]]
+"""Converted rows to sequences in their order; with `refuse` and `leave_out` of `tokenize`."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,12 @@ class Encoding:
 
     def token_rows(self, rows: Iterable[Mapping[str, Any]], refuse: Refuse | None = None) -> Iterator[TokenRow]:
         """Tokenize converted rows in order; see `tokenize`."""
-        cutter, encoder = self.cutter(), self.encoder()
-        return tokenize(rows, cutter, encoder, self.max_length, self.truncation_mode, refuse)
+        return self.tokenizer_of_rows()(rows, refuse=refuse)
+
+    def tokenizer_of_rows(self) -> TokenizeRows:
+        """Load the tokenizer, and return `tokenize` with all that is set here."""
+        settings = {"max_length": self.max_length, "truncation_mode": self.truncation_mode}
+        return partial(tokenize, cutter=self.cutter(), encoder=self.encoder(), **settings)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from tuning.data.prompts import (
 )
 from tuning.data.tasks import TASKS
 from tuning.data.templates import row_renderer
-from tuning.errors import DataError, UserError
+from tuning.errors import DataError, UserError, shown
 from tuning.registry import Registry
 
 Convert = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -88,9 +88,11 @@ def converter(data: RowSettings, columns: Sequence[str]) -> Convert:
     """Make the function that turns rows with these columns into what is trained on.
 
     Raises:
-        DataError: no format fits, or a column that the configuration names is not there.
+        DataError: no format fits, a column that the configuration names is not there, or `response_template` is given
+            for rows that are no text.
     """
     name = recognise(columns, data)
+    _refuse_response_template(name, data)
     if data.data_formatter_template:
         return _parted(row_renderer(data.data_formatter_template, columns), data)
     if name == "text":
@@ -103,6 +105,13 @@ def converter(data: RowSettings, columns: Sequence[str]) -> Convert:
     found = FORMATS.load(name)
     _require(found.columns, columns)
     return found.convert
+
+
+def _refuse_response_template(name: str, data: RowSettings) -> None:
+    """Refuse a template that would part nothing; in conversations it agrees with the roles of the messages."""
+    if data.response_template and name not in _TEXT_OR_TURNS:
+        told = f"rows of the format {name} are no texts, so it parts nothing"
+        raise DataError(f"response_template: got {shown(data.response_template)}; {told}. Leave it out.")
 
 
 def _parted(render: Callable[[Mapping[str, Any]], str], data: RowSettings) -> Convert:
@@ -183,6 +192,7 @@ _BUILTIN = {
     "text_label": "tuning.data.formats:TEXT_LABEL",
     "text": "tuning.data.formats:TEXT",
 }
+_TEXT_OR_TURNS = ("text", "chat", "sharegpt", "mtrag")
 _BY_REQUEST = ("text_category", "text_label")
 """Formats that only `task_type` or `data_format` chooses: such rows may as well be texts with a note beside them."""
 _IN_ORDER = tuple(name for name in _BUILTIN if name not in _BY_REQUEST)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from tuning.config.sections import Dataset, Handler
-from tuning.errors import DataError, UserError, shown
+from tuning.data.handler_arguments import with_lists, wrong_arguments
+from tuning.data.tokenization import ADD_EOS_TOKEN, MAX_NUM_TOKENS
+from tuning.errors import ConfigError, DataError, UserError, shown
 from tuning.registry import Registry
 
 Columns = Mapping[str, Any]
@@ -27,13 +29,15 @@ _OF_DATASETS = frozenset(
 class DataHandler:
     """A function of a row and arguments, which returns the columns that it makes; None leaves the row out.
 
-    `settings` says of the arguments how the row is to be read from then on, by the fields of `Dataset`; `renamed` maps
-    names that arguments had in older releases of fms-hf-tuning to those of today.
+    `settings` says of the arguments how the row is to be read from then on, by the fields of `Dataset`, and
+    `tokenizing` how it is to be tokenized, by `ADD_EOS_TOKEN` and `MAX_NUM_TOKENS`; `renamed` maps names that arguments
+    had in older releases of fms-hf-tuning to those of today.
     """
 
     function: Callable[..., Columns | None]
     returns_whole_row: bool = False
     settings: Callable[[Mapping[str, Any]], dict[str, str]] = lambda arguments: {}
+    tokenizing: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda arguments: {}
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,12 +45,17 @@ class DataHandler:
 
         Raises:
             UserError: one is missing, or there is none of that name.
+            ConfigError: one is of another type than its annotation; by the names that were given.
         """
-        named = {self.renamed.get(name, name): value for name, value in given.items()}
+        named = with_lists(self.function, {self.renamed.get(name, name): value for name, value in given.items()})
         try:
             inspect.signature(self.function).bind({}, **named)
         except TypeError as error:
             raise UserError(f"{error}; it takes {', '.join(_parameters(self.function)) or 'none'}") from error
+        written = {self.renamed.get(name, name): name for name in given}
+        wrong = [replace(each, path=written[name]) for name, each in wrong_arguments(self.function, named)]
+        if wrong:
+            raise ConfigError(wrong)
         parameters = inspect.signature(self.function).parameters.values()
         return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty} | named
 
@@ -59,9 +68,11 @@ def build_steps(dataset: Dataset) -> list[Step]:
     """
     steps: list[Step] = []
     if dataset.rename_columns:
-        steps.append(partial(_run, "rename_columns", _whole("rename_columns", column_mapping=dataset.rename_columns)))
+        arguments: dict[str, Any] = {"column_mapping": dataset.rename_columns}
+        steps.append(_step(Handler(name="rename_columns", arguments=arguments)))
     if dataset.retain_columns is not None:
-        steps.append(partial(_run, "retain_columns", _whole("select_columns", column_names=dataset.retain_columns)))
+        arguments = {"column_names": dataset.retain_columns}
+        steps.append(_step(Handler(name="select_columns", arguments=arguments), "retain_columns"))
     return steps + [_step(handler) for handler in dataset.data_handlers or ()]
 
 
@@ -73,14 +84,23 @@ def implied_settings(dataset: Dataset) -> dict[str, str]:
     return found
 
 
+def tokenizing_settings(dataset: Dataset) -> dict[str, Any]:
+    """Say how the rows are to be tokenized after the handlers: the last decides about the end token."""
+    asked = [_handler(each.name).tokenizing(_arguments_of(each)) for each in dataset.data_handlers or ()]
+    limits = [each[MAX_NUM_TOKENS] for each in asked if MAX_NUM_TOKENS in each]
+    endings = [each[ADD_EOS_TOKEN] for each in asked if ADD_EOS_TOKEN in each]
+    longest = {MAX_NUM_TOKENS: min(limits)} if limits else {}
+    return longest if all(endings[-1:]) else {**longest, ADD_EOS_TOKEN: False}
+
+
 def check_handler(handler: Handler) -> None:
     """Look a handler and its arguments up.
 
     Raises:
         UserError: it is not known, or its arguments are wrong.
+        ConfigError: arguments are of the wrong type; by their names.
     """
     _step(handler)
-    _settings_of(handler)
 
 
 def apply_steps(steps: Iterable[Step], row: Columns) -> dict[str, Any] | None:
@@ -97,11 +117,12 @@ def apply_steps(steps: Iterable[Step], row: Columns) -> dict[str, Any] | None:
     return current
 
 
-def _step(handler: Handler) -> Step:
+def _step(handler: Handler, told_as: str | None = None) -> Step:
     found, arguments = _handler(handler.name), _arguments_of(handler)
+    _settings_of(handler)  # which looks at what the arguments say, such as the syntax of a template
     function = partial(found.function, **arguments)
     if found.returns_whole_row:
-        return partial(_run, handler.name, function)
+        return partial(_run, told_as or handler.name, function)
     removed = (handler.arguments or {}).get("remove_columns") or ()
     return partial(_run, handler.name, partial(_with_new_columns, function, _as_names(removed)))
 
@@ -139,10 +160,6 @@ def _handler(name: str) -> DataHandler:
     return found if isinstance(found, DataHandler) else DataHandler(found)
 
 
-def _whole(name: str, **arguments: Any) -> Callable[..., Any]:
-    return partial(_handler(name).function, **arguments)
-
-
 def _arguments_of(handler: Handler) -> dict[str, Any]:
     """Take the function's own arguments out of those that fms-hf-tuning hands to `Dataset.map` beside them."""
     found, given = _handler(handler.name), dict(handler.arguments or {})
@@ -150,7 +167,10 @@ def _arguments_of(handler: Handler) -> dict[str, Any]:
     if not isinstance(own, Mapping):
         raise UserError(f"fn_kwargs: expected an object, got {type(own).__name__}")
     of_map = _OF_DATASETS if found.returns_whole_row else _OF_DATASETS | {"remove_columns"}
-    return found.arguments({**{name: value for name, value in given.items() if name not in of_map}, **own})
+    try:
+        return found.arguments({**{name: value for name, value in given.items() if name not in of_map}, **own})
+    except ConfigError as error:
+        raise ConfigError(replace(each, source=f"data handler {handler.name}") for each in error.problems) from error
 
 
 def _as_names(removed: Any) -> Sequence[str] | str:

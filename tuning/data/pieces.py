@@ -41,12 +41,16 @@ class Cutter:
         """
         if "text" in row:
             return [[Piece(self._ended(row["text"], row), True)]]
+        tools = row.get("tools")
         if "messages" in row:
-            return self._conversation(row["messages"], row.get("tools"))
-        if isinstance(row["prompt"], str):
-            prompt = Piece(row["prompt"], not self.completion_only_loss)
-            return [[prompt, Piece(self._ended(row["completion"], row), True)]]
-        return [self._exchange(row["prompt"], row["completion"], row.get("tools"))]
+            return self._conversation(row["messages"], tools)
+        prompt, completion = row["prompt"], row["completion"]
+        if isinstance(prompt, str):
+            return [[Piece(prompt, not self.completion_only_loss), Piece(self._ended(completion, row), True)]]
+        if len(completion) > 1 and self.completion_only_loss and self.assistant_only_loss:
+            messages = [*prompt, *completion]
+            return self._answers_apart(messages, tools, self.render_chat(messages, tools, False), len(prompt))
+        return [self._exchange(prompt, completion, tools)]
 
     def is_chat(self, row: Mapping[str, Any]) -> bool:
         """Tell whether the chat template writes this row; it then writes the special tokens, too."""
@@ -69,26 +73,33 @@ class Cutter:
             return [[Piece(_unmarked(rendered), True)]]
         if ANSWER_BEGINS in rendered:
             return [list(_marked_pieces(rendered))]
-        found = self._answers_in_place(messages, tools, rendered)
-        return [found] if found is not None else list(self._answer_by_answer(messages, tools))
+        return self._answers_apart(messages, tools, rendered, 1)
 
-    def _answers_in_place(self, messages: Messages, tools: Any, whole: str) -> list[Piece] | None:
+    def _answers_apart(self, messages: Messages, tools: Any, rendered: str, first: int) -> list[list[Piece]]:
+        """Look for the answers from the message `first` on; what stands before it is never an answer."""
+        answers = [index for index, message in enumerate(messages) if message["role"] == "assistant" and index >= first]
+        if not answers:
+            raise DataError("no message of the assistant answers anything, so there is nothing to train on")
+        found = self._answers_in_place(messages, tools, _unmarked(rendered), answers)
+        return [found] if found is not None else list(self._answer_by_answer(messages, tools, answers))
+
+    def _answers_in_place(
+        self, messages: Messages, tools: Any, whole: str, answers: Sequence[int]
+    ) -> list[Piece] | None:
         """Find each answer in the whole text; None where the template writes earlier turns in another way."""
         pieces: list[Piece] = []
         done = 0
-        for index in _answers(messages):
-            before = self.render_chat(messages[:index], tools, True)
-            through = self.render_chat(messages[: index + 1], tools, False)
+        for index in answers:
+            before = _unmarked(self.render_chat(messages[:index], tools, True))
+            through = _unmarked(self.render_chat(messages[: index + 1], tools, False))
             if not (through.startswith(before) and whole.startswith(through) and done <= len(before)):
                 return None
             pieces += [Piece(whole[done : len(before)], False), *self._up_to_the_end(through[len(before) :])]
             done = len(through)
-        if not pieces:
-            raise DataError("no message of the assistant answers anything, so there is nothing to train on")
         return [*pieces, Piece(whole[done:], False)]
 
-    def _answer_by_answer(self, messages: Messages, tools: Any) -> Iterator[list[Piece]]:
-        for index in _answers(messages):
+    def _answer_by_answer(self, messages: Messages, tools: Any, answers: Sequence[int]) -> Iterator[list[Piece]]:
+        for index in answers:
             yield self._exchange(messages[:index], [messages[index]], tools)
 
     def _up_to_the_end(self, answer: str) -> list[Piece]:
@@ -123,11 +134,6 @@ def _marked_pieces(rendered: str) -> Iterator[Piece]:
 
 def _unmarked(rendered: str) -> str:
     return rendered.replace(ANSWER_BEGINS, "").replace(ANSWER_ENDS, "")
-
-
-def _answers(messages: Messages) -> Iterator[int]:
-    """Yield where the assistant answers something; a first message of the assistant answers nothing."""
-    return (index for index, message in enumerate(messages) if message["role"] == "assistant" and index > 0)
 
 
 def _common_prefix(first: str, second: str) -> int:

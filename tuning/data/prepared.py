@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shutil
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tuning.config.sections import Data
 from tuning.data.encoding import Encoding
-from tuning.data.prepared_key import prepared_path, rows_key, tokens_key
+from tuning.data.prepared_key import lock_file, prepared_path, rows_key, tokens_key
 from tuning.data.rows import Rows, check_skipped, load_rows
 from tuning.data.shards import write_shards
 from tuning.data.sources import Row, Skipped
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SUMMARY_FILE = "prepared.json"
-SKIPPED_FILE = "skipped_rows.jsonl"
 _HELD_OUT_FILE = "validation.rows.jsonl"
 _SPLITS = ("train", "validation")
+_PART = ".part"
+"""Suffix of a folder that is being written."""
 
 
 class Encodings(NamedTuple):
@@ -49,6 +51,7 @@ class Prepared:
     folder: Path
     format: str
     is_chat: bool
+    """Whether any row to train on is a conversation."""
     num_read: int
     skipped: Sequence[Skipped]
     tables: dict[str, TokenTable]
@@ -88,7 +91,8 @@ class PreparedRows:
 
     def load_new_rows(self) -> Rows | None:
         """Read and convert the rows where nothing of them is kept yet, so that a bad row costs no waiting."""
-        return None if any(self.root.glob(f"{self.key}-*")) else self.load()
+        found = self.root.glob(f"{self.key}-*/{SUMMARY_FILE}")
+        return None if any(file.parent.suffix != _PART for file in found) else self.load()
 
     def prepare(self, encodings: Encodings, num_processes: int | None = None, rows: Rows | None = None) -> Prepared:
         """Take up the tokenized rows, or make them: one process does, while others wait for the lock.
@@ -105,7 +109,8 @@ class PreparedRows:
         if found is None:
             try:
                 self.root.mkdir(parents=True, exist_ok=True)
-                with FileLock(f"{folder}.lock"):
+                lock_file(folder).parent.mkdir(exist_ok=True)
+                with FileLock(lock_file(folder)):
                     found = take_up(folder) or self._make(folder, encodings, num_processes, rows)
             except OSError as error:
                 told = f"data.dataset_prepared_path: cannot write tokenized rows to {self.root}: {error}"
@@ -114,9 +119,8 @@ class PreparedRows:
 
     def _make(self, folder: Path, encodings: Encodings, num_processes: int | None, rows: Rows | None) -> Prepared:
         rows = rows or self.load()
-        for left in self.root.glob(f"{folder.name}.*.part"):  # by a run that was killed: the lock is ours now
-            shutil.rmtree(left, ignore_errors=True)
-        new = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".part", dir=self.root))
+        self._sweep(folder)
+        new = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=_PART, dir=self.root))
         try:
             _write(new, rows, encodings, num_processes, self.data.max_skipped_share)
             shutil.rmtree(folder, ignore_errors=True)  # a damaged one
@@ -128,6 +132,16 @@ class PreparedRows:
             raise UserError(f"{folder} was written and cannot be read; is the disk full?")
         return replace(made, rows=rows)
 
+    def _sweep(self, ours: Path) -> None:
+        """Remove what killed runs left: folders whose lock is free, or is the one that this process holds now."""
+        from filelock import FileLock, Timeout
+
+        for left in self.root.glob(f"*{_PART}"):
+            folder = left.with_name(left.name.partition(".")[0])
+            lock = contextlib.nullcontext() if folder == ours else FileLock(lock_file(folder), timeout=0)
+            with contextlib.suppress(Timeout), lock:
+                shutil.rmtree(left, ignore_errors=True)
+
 
 def take_up(folder: Path) -> Prepared | None:
     """Map a kept folder into memory; None where there is none, or one that is damaged."""
@@ -137,18 +151,9 @@ def take_up(folder: Path) -> Prepared | None:
         return None
     try:
         return _opened(folder)
-    except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pyarrow.ArrowException) as error:
         logger.warning("%s is damaged (%s); the rows are tokenized anew", folder, error)
         return None
-
-
-def write_skipped(skipped: Sequence[Skipped], folder: Path) -> None:
-    """List the rows that were left out, one JSON object per line; no file where there are none."""
-    file = folder / SKIPPED_FILE
-    file.unlink(missing_ok=True)
-    if skipped:
-        lines = (json.dumps({"place": one.place, "reason": one.reason}, ensure_ascii=False) for one in skipped)
-        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _write(folder: Path, rows: Rows, encodings: Encodings, num_processes: int | None, max_skipped_share: float) -> None:
@@ -168,7 +173,7 @@ def _write(folder: Path, rows: Rows, encodings: Encodings, num_processes: int | 
     _write_rows(folder / _HELD_OUT_FILE, rows.validation)
     summary = {
         "format": rows.format,
-        "is_chat": _is_chat(rows.train[0]),
+        "is_chat": any(map(_is_chat, rows.train)),
         "num_read": rows.num_read,
         "skipped": [*rows.skipped, *refused],
         "files": files,

@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from tuning.data.formats import FORMATS
 from tuning.data.handlers import DATA_HANDLERS
 from tuning.data.run_datasets import datasets_of, validation_dataset
 from tuning.data.sources import files_of
+from tuning.data.tasks import TASKS
 
 LAYOUT = 1
 """Number of the layout of a kept folder; another one is made anew."""
+LOCKS = "locks"
+"""Folder, beside the kept ones, of the files that are locked."""
 _FOLDER = "tuning"
 _CHANGES_NO_ROW = {"audit", "dataset_prepared_path"}
 _DIGITS = 16
@@ -55,9 +59,14 @@ def rows_key(data: Data, seed: int) -> str:
         "data": data.model_dump(exclude=_CHANGES_NO_ROW),
         "seed": seed,
         "files": [_stamp(file) for dataset in datasets for file in _files(dataset)],
-        "code": [_stamp(file) for dataset in datasets for file in _code(dataset)],
+        "code": [part for dataset in datasets for part in _code(dataset)],
     }
     return _digest(described)
+
+
+def lock_file(folder: Path) -> Path:
+    """Return the file that whoever writes to a kept folder locks."""
+    return folder.parent / LOCKS / f"{folder.name}.lock"
 
 
 def tokens_key(encodings: Sequence[Encoding]) -> str:
@@ -67,20 +76,33 @@ def tokens_key(encodings: Sequence[Encoding]) -> str:
 
 def _files(dataset: Dataset) -> Iterator[Path]:
     for path in dataset.data_paths:
-        yield from files_of([path]) or ()
+        yield from files_of([path], dataset.dataset_split) or ()
 
 
-def _code(dataset: Dataset) -> Iterator[Path]:
-    """Find the files of handlers and formats that others wrote."""
+def _code(dataset: Dataset) -> Iterator[Any]:
+    """Stamp the handlers, task types and formats that others wrote."""
+    task = TASKS.load(dataset.task_type) if dataset.task_type is not None else None
+    given = [dataset.data_format] if dataset.data_format is not None else []
+    names = given or (FORMATS.names() if task is None else task.formats)
     found: list[Any] = [DATA_HANDLERS.load(handler.name) for handler in dataset.data_handlers or ()]
-    if dataset.data_format is not None:
-        found.append(FORMATS.load(dataset.data_format))
+    found += [FORMATS.load(name) for name in names]
+    yield repr(task)
     for target in found:
-        code = getattr(target, "function", None) or getattr(target, "convert", None) or target
-        module = inspect.getmodule(code)
-        file = getattr(module, "__file__", None)
-        if module is not None and file and not module.__name__.startswith("tuning."):
-            yield Path(file)
+        yield from _stamps(getattr(target, "function", None) or getattr(target, "convert", None) or target)
+
+
+def _stamps(code: Any) -> Iterator[Any]:
+    """Stamp the file of a function from outside this package, and the arguments that are bound to it."""
+    if isinstance(code, partial):
+        bound = [code.func, *code.args, *code.keywords.values()]
+        yield list(code.keywords), [repr(value) for value in bound if not callable(value)]
+        for value in filter(callable, bound):  # their text holds an address, which is another one in each process
+            yield from _stamps(value)
+        return
+    module = inspect.getmodule(code)
+    file = getattr(module, "__file__", None)
+    if module is not None and file and not module.__name__.startswith("tuning."):
+        yield getattr(code, "__qualname__", type(code).__qualname__), _stamp(Path(file))
 
 
 def _stamp(file: Path) -> tuple[str, int, int]:

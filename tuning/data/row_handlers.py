@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tuning.data.handlers import Columns, DataHandler
 from tuning.data.templates import row_renderer
-from tuning.errors import DataError
+from tuning.data.tokenization import ADD_EOS_TOKEN, MAX_NUM_TOKENS
+from tuning.errors import DataError, UserError
 
-ADD_EOS_TOKEN = "add_eos_token"
-"""Column that says, where it is false, that the text of the row ends without the end token."""
-MAX_NUM_TOKENS = "max_num_tokens"
-"""Column that holds the number of tokens above which the tokenized row is left out."""
 _FROM_TOKENIZING = frozenset({"input_ids", "labels", "attention_mask"})
 _WHITE_SPACE = (" ", "\n", "\t")
 _RAW = re.compile(r"\s*\{%-?\s*raw\s*-?%\}(.*)\{%-?\s*endraw\s*-?%\}\s*", re.DOTALL)
@@ -42,8 +40,7 @@ def apply_custom_jinja_template(
 ) -> Columns:
     """Write a row by a Jinja template of its columns; `element` is the row itself, for columns with odd names."""
     odd = tuple(sorted(name for name in row if not name.isidentifier()))
-    text = _renderer(template, odd)({**row, "element": row})
-    return {formatted_text_column_name: text, **_ending(add_eos_token)}
+    return {formatted_text_column_name: _renderer(template, odd)(row)}
 
 
 def apply_chat_template(
@@ -71,16 +68,17 @@ def duplicate_columns(row: Columns, existing_column_name: str, new_column_name: 
 def filter_rows(row: Columns, condition: str) -> Columns | None:
     """Keep the rows for which a Jinja expression over the columns is true."""
     odd = tuple(sorted(name for name in row if not name.isidentifier()))
-    return row if _renderer(_as_test(condition), odd)({**row, "element": row}) else None
+    return row if _renderer(_as_test(condition), odd)(row) else None
 
 
 def skip_samples_with_large_columns(row: Columns, column_name: str, max_allowed_length: int) -> Columns | None:
     """Leave out a row where a column is longer than the given characters, items or, for `input_ids`, tokens."""
     if column_name not in row and column_name in _FROM_TOKENIZING:
-        return {**row, MAX_NUM_TOKENS: min(max_allowed_length, row.get(MAX_NUM_TOKENS, max_allowed_length))}
+        return row
     _require(row, [column_name])
-    if row[column_name] is None:
-        raise DataError(f"column {column_name}: expected something that has a length, got NoneType")
+    if not hasattr(row[column_name], "__len__"):
+        told = f"expected something that has a length, got {type(row[column_name]).__name__}"
+        raise DataError(f"column {column_name}: {told}")
     return row if len(row[column_name]) <= max_allowed_length else None
 
 
@@ -126,11 +124,12 @@ def tokenize_and_apply_input_masking(
     """Take one column as the prompt and another as its completion, with a space between where there is none."""
     prompt, completion = _text(row, input_column_name), _text(row, output_column_name)
     space = "" if prompt.endswith(_WHITE_SPACE) or completion.startswith(_WHITE_SPACE) else " "
-    return {"prompt": prompt, "completion": space + completion, **_ending(add_eos_token)}
+    return {"prompt": prompt, "completion": space + completion}
 
 
-def _ending(add_eos_token: bool) -> dict[str, Any]:
-    return {} if add_eos_token else {ADD_EOS_TOKEN: False}
+def repeated_names(column_mapping: Mapping[str, str]) -> list[str]:
+    """List the new names that several columns would get."""
+    return [name for name, times in Counter(column_mapping.values()).items() if times > 1]
 
 
 def _require(row: Columns, names: Sequence[str]) -> None:
@@ -165,10 +164,26 @@ def _settings_of_filter(arguments: Mapping[str, Any]) -> dict[str, str]:
     return {}
 
 
+def _settings_of_renaming(arguments: Mapping[str, Any]) -> dict[str, str]:
+    repeated = repeated_names(arguments["column_mapping"])
+    if repeated:
+        raise UserError(f"several columns would be called {', '.join(repeated)}; give each a name of its own")
+    return {}
+
+
+def _ending(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {ADD_EOS_TOKEN: arguments["add_eos_token"]}
+
+
+def _limit_of_tokens(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {MAX_NUM_TOKENS: arguments["max_allowed_length"]} if arguments["column_name"] in _FROM_TOKENIZING else {}
+
+
 _FORMATTED = {"dataset_text_field": "formatted_text_column_name"}
 ADD_TOKENIZER_EOS_TOKEN = DataHandler(
     add_tokenizer_eos_token,
     settings=lambda arguments: {"dataset_text_field": arguments["text_column_name"]},
+    tokenizing=lambda arguments: {ADD_EOS_TOKEN: True},
     renamed={"dataset_text_field": "text_column_name"},
 )
 APPLY_CHAT_TEMPLATE = DataHandler(
@@ -177,7 +192,7 @@ APPLY_CHAT_TEMPLATE = DataHandler(
     renamed={**_FORMATTED, "conversation_column": "conversation_column_name"},
 )
 APPLY_CUSTOM_JINJA_TEMPLATE = DataHandler(
-    apply_custom_jinja_template, settings=_settings_of_template, renamed=_FORMATTED
+    apply_custom_jinja_template, settings=_settings_of_template, tokenizing=_ending, renamed=_FORMATTED
 )
 DUPLICATE_COLUMNS = DataHandler(
     duplicate_columns,
@@ -189,10 +204,10 @@ DUPLICATE_COLUMNS = DataHandler(
 )
 FILTER_ROWS = DataHandler(filter_rows, settings=_settings_of_filter)
 REMOVE_COLUMNS = DataHandler(remove_columns, returns_whole_row=True)
-RENAME_COLUMNS = DataHandler(rename_columns, returns_whole_row=True)
+RENAME_COLUMNS = DataHandler(rename_columns, returns_whole_row=True, settings=_settings_of_renaming)
 SELECT_COLUMNS = DataHandler(select_columns, returns_whole_row=True)
 SKIP_SAMPLES_WITH_LARGE_COLUMNS = DataHandler(
-    skip_samples_with_large_columns, renamed={"max_length": "max_allowed_length"}
+    skip_samples_with_large_columns, tokenizing=_limit_of_tokens, renamed={"max_length": "max_allowed_length"}
 )
 TOKENIZE = DataHandler(
     tokenize,
@@ -202,5 +217,6 @@ TOKENIZE = DataHandler(
 TOKENIZE_AND_APPLY_INPUT_MASKING = DataHandler(
     tokenize_and_apply_input_masking,
     settings=lambda arguments: {"data_format": "prompt_completion"},
+    tokenizing=_ending,
     renamed={"input_field_name": "input_column_name", "output_field_name": "output_column_name"},
 )

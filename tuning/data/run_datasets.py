@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tuning.config.schema import TuningConfig
 from tuning.config.sections import Data, Dataset, Shares
 from tuning.data.handlers import check_handler, implied_settings
-from tuning.data.tasks import training_paths
-from tuning.errors import Problem, UserError
+from tuning.data.row_handlers import repeated_names
+from tuning.data.tasks import TASKS, training_paths
+from tuning.errors import ConfigError, Problem, UserError
 
 _SHAPE = (
     *("task_type", "data_format", "dataset_text_field", "dataset_conversation_field"),
@@ -74,11 +76,12 @@ def unusable_datasets(config: TuningConfig) -> Iterator[Problem]:
 
 def _completed(dataset: Dataset, data: Data, number: int) -> Dataset:
     changes: dict[str, Any] = {"name": dataset.name or f"dataset_{number + 1}"}
-    if all(getattr(dataset, name) is None for name in _SHAPE):
-        implied = implied_settings(dataset)
-        inherited = ("label_separator",) if "dataset_text_field" in implied else () if implied else _SHAPE
-        changes |= {name: getattr(data, name) for name in inherited} | implied
-    if dataset.response_template is None and dataset.label_separator is None:
+    own = {name: value for name in _SHAPE if (value := getattr(dataset, name)) is not None}
+    said = own or implied_settings(dataset)
+    if not own:
+        inherited = ("label_separator",) if "dataset_text_field" in said else () if said else _SHAPE
+        changes |= {name: getattr(data, name) for name in inherited} | said
+    if dataset.response_template is None and dataset.label_separator is None and _may_be_text(said):
         changes["response_template"] = data.response_template
     if dataset.dataset_split is None:
         changes["dataset_split"] = data.dataset_split
@@ -86,6 +89,12 @@ def _completed(dataset: Dataset, data: Data, number: int) -> Dataset:
         fraction = data.validation_fraction
         changes["split"] = Shares(train=1 - fraction, validation=fraction)
     return dataset.model_copy(update=changes)
+
+
+def _may_be_text(said: Mapping[str, str]) -> bool:
+    """Tell whether rows may be text, of which the run's response_template says something, by what is said of them."""
+    formats = TASKS.load(said["task_type"]).formats if "task_type" in said else (said.get("data_format", "text"),)
+    return "text" in formats and "dataset_conversation_field" not in said
 
 
 def _wrong_split(dataset: Dataset, path: str, streaming: bool) -> Iterator[Problem]:
@@ -104,6 +113,9 @@ def _wrong_split(dataset: Dataset, path: str, streaming: bool) -> Iterator[Probl
 
 def _wrong_columns(dataset: Dataset, path: str) -> Iterator[Problem]:
     renamed = dataset.rename_columns or {}
+    if repeated := repeated_names(renamed):
+        told = f"several columns would be called {', '.join(repeated)}"
+        yield Problem(f"{path}.rename_columns", told, renamed, hint="Give each a name of its own.")
     gone = [name for name in dataset.retain_columns or () if name in renamed and name not in renamed.values()]
     if gone:
         told = f"{', '.join(gone)} has a new name by then; columns are renamed first"
@@ -115,6 +127,8 @@ def _wrong_handlers(dataset: Dataset, path: str) -> Iterator[Problem]:
         where = f"{path}.data_handlers[{number}]"
         try:
             check_handler(handler)
+        except ConfigError as error:
+            yield from (replace(each, path=f"{where}.arguments.{each.path}", source=None) for each in error.problems)
         except UserError as error:
             told, _, hint = str(error).partition(". ")
             if told.startswith("unknown"):

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,13 +69,15 @@ def write_shards(
     values = [row.values for row in rows]
     jobs = [Job(encoding, values[share], share.start, str(file)) for share, file in zip(shares, files, strict=True)]
     with one_thread():
-        started = [_start(job) for job in jobs[1:]]
+        started: list[tuple[subprocess.Popen[bytes], Job]] = []
         try:
+            for job in jobs[1:]:
+                started.append((_start(job), job))
             refused = [*jobs[0].run(), *(one for process, job in started for one in _outcome(process, job))]
         finally:
             for process, _ in started:
-                process.kill()
-                process.wait()
+                with process:  # which closes its pipes
+                    process.kill()
     return files, [Skipped(rows[row].place, reason) for row, reason in refused]
 
 
@@ -94,18 +97,20 @@ def _shares(num_rows: int, num_processes: int) -> list[slice]:
     return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
-def _start(job: Job) -> tuple[subprocess.Popen[bytes], Job]:
+def _start(job: Job) -> subprocess.Popen[bytes]:
     """Start a process that imports neither torch nor the caller's script, which a spawned one would."""
     file = Path(f"{job.file}.job")
     file.write_bytes(pickle.dumps(job))
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "tuning.data.shards", str(file)]
-    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE), job
+    environ = {**os.environ, "PYTHONPATH": path}
+    return subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def _outcome(process: subprocess.Popen[bytes], job: Job) -> list[Refused]:
-    _, errors = process.communicate()
+    errors = process.stderr.read() if process.stderr is not None else b""  # communicate() would close its stdin
+    process.wait()
     outcome = Path(f"{job.file}{_OUTCOME}")
     if process.returncode != 0 or not outcome.is_file():
         told = errors.decode("utf-8", "replace").strip()
@@ -152,8 +157,19 @@ def _lists(offsets: Any, values: Iterable[Sequence[int]]) -> pyarrow.ListArray:
     return pyarrow.ListArray.from_arrays(pyarrow.array(offsets), pyarrow.array(flat))
 
 
+def _end_with_parent() -> None:
+    """End this process when the one that started it ends, or gives it up: then nothing holds its stdin open."""
+
+    def wait() -> None:
+        os.read(0, 1)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def main(file: Path) -> None:
     """Run the job in a file and leave beside its result which rows it refused."""
+    _end_with_parent()
     job: Job = pickle.loads(file.read_bytes())
     file.unlink()
     outcome = Path(f"{job.file}{_OUTCOME}")

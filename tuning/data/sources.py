@@ -15,6 +15,9 @@ from tuning.errors import DataError, Problem
 
 _HUB_ID_PARTS = 2
 _PATHS = ("training_data_path", "validation_data_path")
+_TRAIN = "train"
+_SPLITS = (_TRAIN, "training", "validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation")
+"""Names of splits. Source: the words by which `datasets` tells the splits of a folder apart."""
 _HUB_NAMES = {"microsoft/ms_marco": "v2.1"}
 """Datasets on the Hub that have to be asked for by a second name."""
 
@@ -38,19 +41,19 @@ class Skipped(NamedTuple):
     """Such a row ends the run, however few there are."""
 
 
-def read_rows(paths: Sequence[str], split: str = "train") -> Iterator[Row | Skipped]:
+def read_rows(paths: Sequence[str], split: str | None = None) -> Iterator[Row | Skipped]:
     """Stream the rows of files, folders, globs or Hub datasets, in the order given and files sorted by name.
 
-    Of a folder, a split other than `train` is the files that are named after it: `test.jsonl`, `test-00000.parquet`.
-    Rows that hold a list of rows (SQuAD's paragraphs, Self-Instruct's instances) are laid flat.
+    `split` None is all files of a folder, and `train` of a Hub dataset; see `files_of`. Rows that hold a list of rows
+    (SQuAD's paragraphs, Self-Instruct's instances) are laid flat.
 
     Raises:
         DataError: a file cannot be read; names the file and, where there is one, the row.
     """
     for path in paths:
-        files = _of_split(path, split)
+        files = files_of([path], split)
         if files is None:
-            yield from _placed(path, _read_hub(path, split))
+            yield from _placed(path, _read_hub(path, split or _TRAIN))
         for file in files or ():
             yield from _placed(str(file), read_file(file))
 
@@ -86,9 +89,13 @@ def _holds_rows(values: Mapping[str, Any], column: str) -> bool:
     return isinstance(rows, list) and any(isinstance(row, Mapping) and _NESTED[column][1] in row for row in rows)
 
 
-def files_of(paths: Sequence[str]) -> list[Path] | None:
-    """List the files that paths stand for, or None where one of them is a Hub id."""
-    found = [_files(path) for path in paths]
+def files_of(paths: Sequence[str], split: str | None = None) -> list[Path] | None:
+    """List the files that paths stand for, or None where one of them is a Hub id.
+
+    Of a folder, a split is the files that are named after it (`test.jsonl`, `test-00000.parquet`, `test/…`); `train` of
+    a folder that names no split at all is all of its files. Of other files, `train` is all of them.
+    """
+    found = [_of_split(path, split) for path in paths]
     return None if any(files is None for files in found) else [file for files in found for file in files or ()]
 
 
@@ -118,15 +125,25 @@ def _missing(where: str, name: str, path: str, split: str | None) -> Iterator[Pr
         yield Problem(f"{where}.dataset_split", told, hint="Leave it out, and give the files of the split.")
 
 
-def _of_split(path: str, split: str) -> list[Path] | None:
-    """List the files at a path that belong to a split; None for a Hub id, and all of them for `train`."""
+def _of_split(path: str, split: str | None) -> list[Path] | None:
     files, folder = _files(path), Path(path).expanduser()
-    if files is None or split == "train":
+    if files is None or split is None:
         return files
     if not folder.is_dir():
-        return []
-    names = [(file, file.relative_to(folder)) for file in files]
-    return [file for file, name in names if split in name.parts[:-1] or re.match(rf"{re.escape(split)}[-.]", name.name)]
+        return files if split == _TRAIN else []
+    names_none = split == _TRAIN and not any(_is_named_after(file, folder, name) for file in files for name in _SPLITS)
+    return files if names_none else [file for file in files if _is_named_after(file, folder, split)]
+
+
+def _is_named_after(file: Path, folder: Path, split: str) -> bool:
+    """Tell whether the name of a file, or of a folder around it below `folder`, says that it is of a split."""
+    name = file.relative_to(folder)
+    return split in name.parts[:-1] or re.match(rf"{re.escape(split)}[-_.]", name.name) is not None
+
+
+def is_hidden(file: Path, folder: Path) -> bool:
+    """Tell whether a file below a folder, or a folder between them, is hidden, as an editor's copies are."""
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def _files(path: str) -> list[Path] | None:
@@ -141,7 +158,7 @@ def _files(path: str) -> list[Path] | None:
             raise DataError(f"cannot read a '{ending(here)}' file; known: {', '.join(ENDINGS)}")
         return [here]
     if here.is_dir():
-        return sorted(file for file in here.rglob("*") if holds_rows(file))
+        return sorted(file for file in here.rglob("*") if holds_rows(file) and not is_hidden(file, here))
     if glob.has_magic(path):
         return sorted(file for file in map(Path, glob.glob(str(here), recursive=True)) if holds_rows(file))
     if _looks_like_a_file(path):

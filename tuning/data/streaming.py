@@ -28,8 +28,8 @@ Tell = Callable[[Skipped], None]
 class RowStream:
     """The rows to train on, read anew whenever they are iterated over and always in the same order.
 
-    `format` and `validation` are as in `Rows`. Iterating raises DataError where more rows than allowed are skipped;
-    each row that is skipped is told once.
+    `format` and `validation` are as in `Rows`; `skipped` and `num_read` are of the held-out rows. Iterating raises
+    DataError where more rows than allowed are skipped; each row that is skipped is told once.
     """
 
     format: str
@@ -39,17 +39,31 @@ class RowStream:
     strategy: str
     max_skipped_share: float
     tell_skipped: Tell
+    skipped: Sequence[Skipped] = ()
+    num_read: int = 0
     told: set[str] = field(default_factory=set)
 
     def __iter__(self) -> Iterator[Row]:
-        tally = _Tally(self.max_skipped_share, self._tell)
+        tally = self.tally()
+        yield from self.read(tally)
+        tally.check()
+
+    def tally(self) -> Tally:
+        """Start to count the rows of one pass."""
+        return Tally(self.max_skipped_share, self._tell)
+
+    def read(self, tally: Tally) -> Iterator[Row]:
+        """Read all rows once, and count them.
+
+        Raises:
+            DataError: so far, more rows than allowed are skipped.
+        """
         sources = [partial(_usable, dataset, tally) for dataset in self.datasets]
         shares = shares_of(self.datasets)
         if shares is None:
             yield from itertools.chain.from_iterable(source() for source in sources)
         else:
             yield from mixed(sources, shares, self.seed, self.strategy)
-        check_skipped(tally.skipped, tally.num_read, self.max_skipped_share)
 
     def _tell(self, item: Skipped) -> None:
         if item.place not in self.told:
@@ -74,18 +88,20 @@ def stream_rows(data: Data, seed: int, tell_skipped: Tell = lambda item: None) -
     held_out = [*(dataset for dataset in datasets if not is_trained_on(dataset)), validation_dataset(data)]
     parts = [load_part(dataset, mixture_seed) for dataset in held_out if dataset is not None]
     skipped = [item for part in parts for item in part.skipped]
-    check_skipped(skipped, sum(part.num_read for part in parts), data.max_skipped_share)
+    num_read = sum(part.num_read for part in parts)
+    check_skipped(skipped, num_read, data.max_skipped_share)
     for item in skipped:
         tell_skipped(item)
     validation = [row for part in parts for row in part.validation]
     strategy = data.sampling_stopping_strategy or ALL_EXHAUSTED
+    share = data.max_skipped_share
     return RowStream(
-        format_of(formats), validation, trained, mixture_seed, strategy, data.max_skipped_share, tell_skipped
+        format_of(formats), validation, trained, mixture_seed, strategy, share, tell_skipped, skipped, num_read
     )
 
 
 @dataclass
-class _Tally:
+class Tally:
     """Count the rows of one pass, and end it where too many of them cannot be used."""
 
     max_skipped_share: float
@@ -94,15 +110,33 @@ class _Tally:
     skipped: list[Skipped] = field(default_factory=list)
 
     def take(self, item: Row | Skipped) -> None:
+        """Count a row that was read."""
         self.num_read += 1
         if isinstance(item, Skipped):
-            self.skipped.append(item)
-            self.tell(item)
-            if self.num_read >= _ROWS_BEFORE_A_SHARE and len(self.skipped) > self.max_skipped_share * self.num_read:
-                check_skipped(self.skipped, self.num_read, self.max_skipped_share)
+            self.skip(item)
+
+    def skip(self, item: Skipped) -> None:
+        """Note that a row, which is counted already, cannot be used.
+
+        Raises:
+            DataError: more of the rows so far than allowed cannot be used.
+        """
+        self.skipped.append(item)
+        self.tell(item)
+        too_many = self.num_read >= _ROWS_BEFORE_A_SHARE and len(self.skipped) > self.max_skipped_share * self.num_read
+        if too_many or item.must_be_mended:
+            self.check()
+
+    def check(self) -> None:
+        """Look at the rows so far, as at the end of a pass.
+
+        Raises:
+            DataError: more of them than allowed cannot be used.
+        """
+        check_skipped(self.skipped, self.num_read, self.max_skipped_share)
 
 
-def _usable(dataset: Dataset, tally: _Tally) -> Iterator[Row]:
+def _usable(dataset: Dataset, tally: Tally) -> Iterator[Row]:
     for item in converted(dataset).rows:
         tally.take(item)
         if isinstance(item, Row):

@@ -45,6 +45,8 @@ def row_renderer(
 ) -> Callable[[Mapping[str, Any]], str]:
     """Compile a row template such as `### Input: {{question}}`; columns with blanks in their names work too.
 
+    `element` and `row` are the row itself; a column that is called `element` counts before that.
+
     Raises:
         UserError: the template is not valid Jinja.
     """
@@ -60,7 +62,7 @@ def row_renderer(
 
     def render(row: Mapping[str, Any]) -> str:
         try:
-            return compiled.render({**row, "row": row})
+            return compiled.render({"element": row, **row, "row": row})
         except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
             raise DataError(f"{field}: {error}; the row has: {', '.join(row)}") from error
 

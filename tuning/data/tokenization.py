@@ -12,6 +12,10 @@ from tuning.errors import DataError
 
 IGNORED_LABEL = -100
 """Label of a token that is not trained on, in torch and in transformers."""
+ADD_EOS_TOKEN = "add_eos_token"
+"""Key of a converted row that says, where it is false, that its text ends without the end token."""
+MAX_NUM_TOKENS = "max_num_tokens"
+"""Key of a converted row that holds the number of tokens above which a sequence made of it is left out."""
 _BATCH_ROWS = 512
 _SENTINELS = ("\n", "|", "#", "§")
 
@@ -19,6 +23,8 @@ Encode = Callable[[Sequence[str], bool], list[list[int]]]
 """Texts, and whether special tokens are added, to the ids of each text."""
 Refuse = Callable[[int, DataError], None]
 """What to do with a row that cannot be tokenized: its number, counted from 0, and why."""
+LeaveOut = Callable[[int], None]
+"""What to do with a row of which a sequence is longer than its handlers allow: its number, counted from 0."""
 
 
 class TokenRow(NamedTuple):
@@ -90,10 +96,12 @@ def tokenize(
     max_length: int | None = None,
     truncation_mode: str = "keep_start",
     refuse: Refuse | None = None,
+    leave_out: LeaveOut | None = None,
 ) -> Iterator[TokenRow]:
     """Tokenize converted rows in order; sequences are cut to `max_length` tokens, at the end or at the start.
 
-    `refuse` is told of a row that cannot be tokenized, which is then left out; None: the error is raised.
+    `refuse` is told of a row that cannot be tokenized, which is then left out; None: the error is raised. `leave_out`
+    is told of each sequence that is left out because it is longer than `MAX_NUM_TOKENS` of its row.
 
     Raises:
         DataError: the chat template refuses a row, or a row brings tokens that the vocabulary has not.
@@ -106,6 +114,8 @@ def tokenize(
             tokens = one.tokens or _token_row(one, next(encoded), encoder)
             if one.max_num_tokens is None or len(tokens.input_ids) <= one.max_num_tokens:
                 yield truncated(tokens, max_length, truncation_mode)
+            elif leave_out is not None:
+                leave_out(one.row)
 
 
 def truncated(row: TokenRow, max_length: int | None, truncation_mode: str = "keep_start") -> TokenRow:
@@ -128,10 +138,10 @@ def _raise(_: int, error: DataError) -> None:
 
 def _cut(number: int, row: Mapping[str, Any], cutter: Cutter, encoder: Encoder, refuse: Refuse) -> list[_CutRow]:
     try:
+        longest = row.get(MAX_NUM_TOKENS)
         if "input_ids" in row:
-            return [_CutRow(number, False, (), _given_tokens(number, row, encoder.num_ids))]
+            return [_CutRow(number, False, (), _given_tokens(number, row, encoder.num_ids), longest)]
         is_chat = cutter.is_chat(row)
-        longest = row.get("max_num_tokens")
         return [_CutRow(number, is_chat, joined(pieces), None, longest) for pieces in cutter.cut(row)]
     except DataError as error:
         refuse(number, error)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
 import platform
 import re
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 from tuning.errors import UserError
 
@@ -57,33 +56,37 @@ def passes_all(programs: Sequence[str], seconds: float = SECONDS) -> list[bool]:
 def passes(program: str, seconds: float = SECONDS) -> bool:
     """Run one program in a locked process; tell whether it ran to its end, without an exception, in time.
 
-    It sees an empty folder, no environment variables, and the modules of the standard library that need no files.
+    It sees an empty folder, no environment variables, and the modules of the standard library that need no files. A
+    program that is made to deceive can pass: its tests run beside it, and by objects that it may have tampered with.
     """
-    answer = secrets.token_hex()
-    job = {"program": program, "answer": answer, "seconds": int(seconds) + 1, "memory_bytes": MEMORY_BYTES}
-    with tempfile.TemporaryDirectory(prefix="tuning-code-") as folder:
+    answer = secrets.token_hex().encode()
+    job = {"program": program, "answer": answer.decode(), "seconds": int(seconds) + 1, "memory_bytes": MEMORY_BYTES}
+    # Files and no pipes: what is written is bounded by the kernel, and nobody has to read it while the program runs.
+    with tempfile.TemporaryDirectory(prefix="tuning-code-") as folder, _file() as stdin, _file() as stdout:
+        stdin.write(json.dumps(job).encode())
+        stdin.seek(0)
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-B", "-X", "utf8", str(_SCRIPT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdin=stdin,
+            stdout=stdout,
             stderr=subprocess.DEVNULL,
             cwd=folder,
             env={},
             start_new_session=True,
         )
         try:
-            written, _ = process.communicate(json.dumps(job).encode(), timeout=seconds)
+            returncode = process.wait(seconds)
         except subprocess.TimeoutExpired:
             return False
         finally:
-            _end(process)
-    return process.returncode == 0 and written == answer.encode()
+            process.kill()  # it has no children
+            process.wait()
+        stdout.seek(0)
+        return returncode == 0 and stdout.read(len(answer) + 1) == answer
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+def _file() -> IO[bytes]:
+    return tempfile.TemporaryFile(prefix="tuning-code-", buffering=0)
 
 
 def program_of(prompt: str, generated: str, tests: str, entry_point: str | None) -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tuning.errors import UserError
+from tuning.evaluation.answer_length import positions_of, room_for_prompt
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
@@ -38,11 +38,11 @@ def generate(
     Raises:
         UserError: the model has no room for an answer of that length.
     """
-    room = _room(model, decoding.max_new_tokens)
+    room = room_for_prompt(positions_of(model.config), decoding.max_new_tokens, "max_new_tokens") or 0
     found: list[list[str]] = [[] for _ in prompts]
     by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)
     config = generation_config(model, tokenizer, decoding)
-    with evaluating(model):
+    with evaluating(model), _generation_config_of(model, config):
         for start in range(0, len(by_length), decoding.batch_size):
             batch = by_length[start : start + decoding.batch_size]
             texts = _generate_batch(model, tokenizer, [prompts[index][-room:] for index in batch], config, streamer)
@@ -53,7 +53,7 @@ def generate(
 
 
 def generation_config(model: Any, tokenizer: PreTrainedTokenizerBase, decoding: Decoding) -> GenerationConfig:
-    """Make a configuration that says everything, so that none of the model's own settings shine through."""
+    """Make a configuration from the decoding and the end tokens alone."""
     from transformers import GenerationConfig
 
     sampled = decoding.temperature > 0
@@ -61,10 +61,7 @@ def generation_config(model: Any, tokenizer: PreTrainedTokenizerBase, decoding: 
     return GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
         do_sample=sampled,
-        num_beams=1,
         num_return_sequences=decoding.num_return_sequences,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
         eos_token_id=end_tokens(model, tokenizer),
         pad_token_id=tokenizer.pad_token_id,
         **chosen,
@@ -92,6 +89,23 @@ def evaluating(model: Any) -> Iterator[None]:
         model.train(was_training)
 
 
+@contextmanager
+def _generation_config_of(model: Any, config: GenerationConfig) -> Iterator[None]:
+    """Give a model, and what it wraps, a configuration for as long as the context is open.
+
+    What `generate` is not told, transformers takes from the model's own, and for much of it no value means none.
+    """
+    parts = [model, *([model.get_base_model()] if hasattr(model, "get_base_model") else [])]
+    own = [part.generation_config for part in parts]
+    try:
+        for part in parts:
+            part.generation_config = config
+        yield
+    finally:
+        for part, before in zip(parts, own, strict=True):
+            part.generation_config = before
+
+
 def _generate_batch(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
@@ -108,12 +122,3 @@ def _generate_batch(
     mask = torch.tensor([[0] * (length - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
     ids = model.generate(input_ids=input_ids, attention_mask=mask, generation_config=config, streamer=streamer)
     return tokenizer.batch_decode(ids[:, length:], skip_special_tokens=True)
-
-
-def _room(model: Any, max_new_tokens: int) -> int:
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if not isinstance(positions, int):
-        positions = 1 << 30
-    if max_new_tokens >= positions:
-        raise UserError(f"max_new_tokens: {max_new_tokens} tokens, and the model knows {positions} positions")
-    return positions - max_new_tokens

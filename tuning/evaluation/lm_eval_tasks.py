@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from tuning.errors import MissingExtraError, UserError
+from tuning.errors import MissingExtraError, TuningError, UserError
 from tuning.evaluation.generation import evaluating
 
 logger = logging.getLogger(__name__)
 
 
 def check_tasks(tasks: Sequence[str], include_path: str | None) -> None:
-    """Look the tasks up; imports lm-eval, which takes seconds.
+    """Look the tasks up, load their data, and ask the first question of each; imports lm-eval, which takes seconds.
 
     Raises:
         MissingExtraError: lm-eval is not installed.
-        UserError: a task does not exist.
+        UserError: a task does not exist, or its data or its first question cannot be made.
     """
     known = _task_manager(include_path)
     missing = [task for task in tasks if not known.match_tasks([task])]
     if missing:
         where = f", nor in {include_path}" if include_path else ""
         raise UserError(f"evaluation.lm_eval_tasks: no task of lm-eval is called {', '.join(missing)}{where}")
+    for name in tasks:
+        with _faults_told([name]):
+            for task in known.load([name])["tasks"].values():
+                task.build_all_requests(limit=1, rank=0, world_size=1)
 
 
 def run_tasks(
@@ -34,7 +39,7 @@ def run_tasks(
 
     Raises:
         MissingExtraError: lm-eval is not installed.
-        UserError: lm-eval refuses a task, such as one whose data cannot be loaded.
+        UserError: lm-eval fails at a task, such as one with a column that its rows do not have.
     """
     manager = _task_manager(include_path)
     from lm_eval import simple_evaluate
@@ -42,12 +47,21 @@ def run_tasks(
 
     run, wrap = cast(Any, simple_evaluate), cast(Any, HFLM)  # both stand behind decorators without types
     wrapped = wrap(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
-    try:
-        with evaluating(model):
-            found = run(wrapped, tasks=list(tasks), task_manager=manager, limit=limit, log_samples=False)
-    except (ValueError, OSError, KeyError) as error:
-        raise UserError(f"evaluation.lm_eval_tasks: lm-eval cannot run {', '.join(tasks)}: {error}") from error
+    with _faults_told(tasks), evaluating(model):
+        found = run(wrapped, tasks=list(tasks), task_manager=manager, limit=limit, log_samples=False)
     return dict((found or {}).get("results", {}))
+
+
+@contextmanager
+def _faults_told(tasks: Sequence[str]) -> Iterator[None]:
+    """Tell of any fault as one of the tasks: they are the user's, and run templates and functions of their own."""
+    try:
+        yield
+    except TuningError:  # a stop on request, too
+        raise
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise UserError(f"evaluation.lm_eval_tasks: lm-eval cannot run {', '.join(tasks)}: {cause}") from error
 
 
 def _task_manager(include_path: str | None) -> Any:

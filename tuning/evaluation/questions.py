@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from tuning.data.encoding import Encoding
 from tuning.data.sources import Row, read_rows
 from tuning.data.tokenization import IGNORED_LABEL, TokenRow
-from tuning.errors import UserError
+from tuning.errors import DataError, UserError
+
+logger = logging.getLogger(__name__)
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -41,10 +43,20 @@ def questions_of(
     `decode` writes ids as text and leaves special tokens out. `tests` holds rows as they were read, by place.
 
     Raises:
-        UserError: the rows have no answers apart from a text.
+        UserError: the rows have no answers apart from a text, or none of them can be tokenized.
     """
     whole = replace(encoding, max_length=None, completion_only_loss=True, assistant_only_loss=True)
-    last = {found.row: found for found in whole.token_rows([row.values for row in rows], lambda *refused: None)}
+    refused: list[str] = []
+
+    def refuse(number: int, error: DataError) -> None:
+        refused.append(f"{rows[number].place}: {error}")
+
+    last = {found.row: found for found in whole.token_rows([row.values for row in rows], refuse)}
+    if refused:
+        told = f"{len(refused)} of {len(rows)} rows cannot be asked; the first: {refused[0]}"
+        if not last:
+            raise UserError(f"evaluation.generation_metrics: {told}")
+        logger.warning("%s", told)
     return [_question(rows[number], found, decode, tests or {}) for number, found in sorted(last.items())]
 
 
@@ -80,19 +92,18 @@ def last_answer(labels: Sequence[int]) -> tuple[int, int]:
     return start, stop
 
 
-def rows_with_tests(paths: Iterable[str], split: str, places: Iterable[str]) -> dict[str, Row]:
+def rows_with_tests(sources: Iterable[tuple[Sequence[str], str | None]], places: Iterable[str]) -> dict[str, Row]:
     """Read the rows of these places as they stand, for their columns `test` and `entry_point`.
+
+    `sources` are the paths of each dataset and the split that is read of them.
 
     Raises:
         UserError: a row has no tests.
     """
     wanted = set(places)
-    found = {row.place: row for row in _plain_rows(list(paths), split) if row.place in wanted}
+    rows = (row for paths, split in sources for row in read_rows(paths, split))
+    found = {row.place: row for row in rows if isinstance(row, Row) and row.place in wanted}
     for place in sorted(wanted):
         if place not in found or not isinstance(found[place].values.get("test"), str):
             raise UserError(f"evaluation.generation_metrics: pass_at_1 needs a column test, and {place} has none")
     return found
-
-
-def _plain_rows(paths: Sequence[str], split: str) -> Iterator[Any]:
-    return (row for row in read_rows(paths, split) if isinstance(row, Row))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,13 +11,18 @@ from tuning.config.schema import TuningConfig
 from tuning.errors import MissingExtraError, Problem, UserError
 from tuning.evaluation.code_execution import unlockable
 from tuning.evaluation.generation_metrics import GENERATION_METRICS, GenerationMetric
+from tuning.registry import did_you_mean
 
 _METRICS = "evaluation.generation_metrics"
 _TASKS = "evaluation.lm_eval_tasks"
+_TOKEN_SCORES = ("loss", "perplexity", "token_accuracy", "mean_token_accuracy")
+_F1_SCORES = ("token_f1_micro", "token_f1_macro")
+_SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
+"""What `accelerate launch` says of a model that it has sharded."""
 
 
 def unusable_evaluation(config: TuningConfig) -> Iterator[Problem]:
-    """Name metrics that do not exist, packages that are missing, and leave that was not given to run code."""
+    """Name metrics that do not exist, packages that are missing, leave that was not given, what cannot be measured."""
     section = config.evaluation
     for name in section.generation_metrics or ():
         try:
@@ -30,6 +36,30 @@ def unusable_evaluation(config: TuningConfig) -> Iterator[Problem]:
         yield Problem(_TASKS, str(missing), section.lm_eval_tasks)
     if section.lm_eval_include_path is not None and not Path(section.lm_eval_include_path).expanduser().is_dir():
         yield Problem("evaluation.lm_eval_include_path", "there is no such folder", section.lm_eval_include_path)
+    if section.lm_eval_tasks and _is_sharded(config):
+        told = "a model that is sharded over processes (fsdp, deepspeed) cannot be given to lm-eval"
+        yield Problem(_TASKS, told, section.lm_eval_tasks, hint="Measure the saved model with tune evaluate.")
+    yield from _unknown_best_metric(config)
+
+
+def _is_sharded(config: TuningConfig) -> bool:
+    training = config.training.model_dump()
+    launched = any(os.environ.get(name, "").lower() in ("1", "true") for name in _SHARDING)
+    return bool(training["fsdp"] or training["deepspeed"]) or launched
+
+
+def _unknown_best_metric(config: TuningConfig) -> Iterator[Problem]:
+    """Refuse to look for the best model by a score that no evaluation during training gives."""
+    training = config.training.model_dump()
+    name = training["metric_for_best_model"]
+    known = [*_TOKEN_SCORES, *(_F1_SCORES if config.evaluation.token_f1 else ())]
+    if name is None or training["eval_strategy"] == "no" or name.removeprefix("eval_") in known:
+        return
+    if name.removeprefix("eval_") in _F1_SCORES:
+        hint = "Leave token_f1=false out to have it measured."
+    else:
+        hint = f"{did_you_mean(name.removeprefix('eval_'), known)} All other scores are measured at the end only."
+    yield Problem("training.metric_for_best_model", "expected a score over tokens", name, hint=hint)
 
 
 def _metric_problems(name: str, metric: GenerationMetric, may_run_code: bool) -> Iterator[Problem]:

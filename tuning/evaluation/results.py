@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 from tuning.evaluation.generation_metrics import Prediction
 
 PREDICTIONS_FILE = "predictions.jsonl"
-BASELINE_FILE = "baseline.json"
+_FORMATS = ("json", "csv")
 _NOT_SCORES = ("_runtime", "_per_second", "epoch", "_preparation_time")
 _DIGITS = 6
 
@@ -59,18 +60,24 @@ class EvalResult:
         return ["  ".join(_aligned(row, widths)).rstrip() for row in table]
 
     def write(self, folder: Path, file_format: str = "json") -> list[Path]:
-        """Write `eval.json` or `eval.csv`, and `predictions.jsonl` where something was generated; returns the files."""
+        """Write `eval.json` or `eval.csv`, and `predictions.jsonl` where something was generated; returns the files.
+
+        Those of the three that are not written now are removed: they would tell of another evaluation.
+        """
         written = [folder / f"eval.{file_format}"]
-        _write(written[0], self._csv() if file_format == "csv" else to_json(self.to_dict()))
+        write_text(written[0], self._csv() if file_format == "csv" else to_json(self.to_dict()))
         if self.predictions:
             written.append(folder / PREDICTIONS_FILE)
-            lines = (json.dumps(prediction_dict(found), ensure_ascii=False) for found in self.predictions)
-            _write(written[1], "".join(f"{line}\n" for line in lines))
+            rows = (_as_json(prediction_dict(found)) for found in self.predictions)
+            write_text(written[1], "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+        for name in (*(f"eval.{other}" for other in _FORMATS), PREDICTIONS_FILE):
+            if folder / name not in written:
+                (folder / name).unlink(missing_ok=True)
         return written
 
     def _csv(self) -> str:
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(self.rows())
+        csv.writer(text, lineterminator="\n").writerows(_as_json(self.rows()))
         return text.getvalue()
 
 
@@ -101,29 +108,24 @@ def prediction_dict(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def read_baseline(folder: Path) -> dict[str, float] | None:
-    """Read the base's scores that a run has kept; None: it has none."""
-    try:
-        return json.loads((folder / BASELINE_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def write_baseline(folder: Path, metrics: Mapping[str, float]) -> None:
-    """Keep the base's scores, for when the run is gone on with."""
-    _write(folder / BASELINE_FILE, to_json(scores_of(metrics)))
-
-
 def to_json(document: Mapping[str, Any]) -> str:
-    """Write a document as JSON."""
-    return f"{json.dumps(document, indent=2, ensure_ascii=False, default=str)}\n"
+    """Write a document as JSON, with null for each number that is none: JSON knows no NaN."""
+    return f"{json.dumps(_as_json(document), indent=2, ensure_ascii=False, default=str)}\n"
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Write a file so that nobody ever reads half of it."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _as_json(item) for name, item in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _text(cell: Any) -> str:

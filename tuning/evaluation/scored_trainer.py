@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from typing import Any
 
 import torch
@@ -11,6 +13,8 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from tuning.evaluation.token_metrics import TokenMetrics
 from tuning.evaluation.token_scores import IGNORED_LABEL, TokenScorer
+
+logger = logging.getLogger(__name__)
 
 
 class ScoredTrainer(SFTTrainer):
@@ -26,6 +30,8 @@ class ScoredTrainer(SFTTrainer):
         self.wants_f1 = wants_f1
         self.scorer: TokenScorer | None = None  # of the evaluation that runs now, as the sums are
         self.scores: TokenMetrics | None = None
+        self.measured: tuple[int, dict[str, float]] | None = None
+        """Step of the newest evaluation that this process ran, and what it found."""
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Fill the last batches of all processes with rows without labels: accelerate would repeat the first rows."""
@@ -42,12 +48,17 @@ class ScoredTrainer(SFTTrainer):
         self.scores = TokenMetrics(self._vocab_size() if self.wants_f1 else None)
         try:
             output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
-            scores = self.scores.summed(self._add_up).compute()
+            sums = self.scores.summed(self._add_up)
         finally:
             self.scorer = self.scores = None
+        scores = sums.compute()
+        if math.isnan(sums.loss) and self.is_world_process_zero():
+            logger.warning("evaluation: the loss is not a number: the model has diverged")
         scores["mean_token_accuracy"] = scores["token_accuracy"]  # TRL's name, by which a best model may be chosen
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
-        return output._replace(metrics={**(output.metrics or {}), **metrics})
+        metrics = {**(output.metrics or {}), **metrics}
+        self.measured = self.state.global_step, metrics
+        return output._replace(metrics=metrics)
 
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: list[str] | None = None

@@ -59,10 +59,10 @@ class TokenMetrics:
     def compute(self) -> dict[str, float]:
         """Return loss, perplexity, token accuracy and, where wanted, micro and macro F1 over token ids.
 
-        Macro F1 is the mean over the ids that are a label or a prediction anywhere, as in scikit-learn. Without tokens
-        every score is NaN.
+        Macro F1 is the mean over the ids that are a label or a prediction anywhere, as in scikit-learn. Without tokens,
+        and where the loss is not a number, every score is NaN: nothing is the most likely token then.
         """
-        if not self.num_tokens:
+        if not self.num_tokens or math.isnan(self.loss):
             names = ("loss", "perplexity", "token_accuracy", *(("token_f1_micro", "token_f1_macro") * self._has_f1))
             return dict.fromkeys(names, math.nan)
         loss, accuracy = self.loss / self.num_tokens, self.num_correct / self.num_tokens

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuning.data.sources import files_of, holds_rows
+from tuning.data.sources import files_of, holds_rows, is_hidden
 from tuning.errors import DataError, UserError
 from tuning.recommender.bounded_walk import Walk, split_pattern
 from tuning.recommender.model_files import load_json
@@ -98,7 +98,8 @@ class AllowedRoots:
                 return None
             raise
         if _is(resolved, stat.S_ISDIR):
-            return self._rows((Path(entry.path) for entry in walk.below(resolved)), walk)
+            below = (Path(entry.path) for entry in walk.below(resolved))
+            return self._rows((file for file in below if not is_hidden(file, resolved)), walk)
         try:
             files = files_of([path])
         except OSError as error:

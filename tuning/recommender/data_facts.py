@@ -14,11 +14,11 @@ from pydantic import ValidationError
 
 from tuning.config.ir import IR
 from tuning.config.sections import Data, Dataset
-from tuning.data.conversion import converted
+from tuning.data.conversion import converted, first_rows
 from tuning.data.formats import converter, recognise
 from tuning.data.mixing import ALL_EXHAUSTED, mixed_length
 from tuning.data.run_datasets import datasets_of, is_trained_on, shares_of
-from tuning.data.sources import Row, files_of, read_rows
+from tuning.data.sources import Row, Skipped, files_of, read_rows
 from tuning.data.tasks import training_paths
 from tuning.errors import DataError
 from tuning.recommender.response_match import ResponseMatch, match_response, texts_of
@@ -53,8 +53,8 @@ class Lengths:
 class DataFacts:
     """The rows of a run. `row_lengths` holds the sampled rows in random order; empty where there is no tokenizer.
 
-    `columns` are those of the first row, and `example` is one of the sampled rows in one of TRL's shapes. `response`
-    tells what parts a row of text into what is given and what is learned.
+    `columns` are those of the first row that a format fits, and `example` is one of the sampled rows in one of TRL's
+    shapes. `response` tells what parts a row of text into what is given and what is learned.
     """
 
     num_rows: int | None = None
@@ -90,7 +90,7 @@ def probe_data(ir: IR) -> DataFacts | None:
     paths = training_paths(data) if data is not None and (data.training_data_path or data.task_type) else None
     if data is None or paths is None or files_of(paths) is None:
         return None
-    sample, num_rows = reservoir(_rows(paths, data), MOST_SAMPLED_ROWS)
+    sample, num_rows = reservoir(_rows(paths, data.dataset_split), MOST_SAMPLED_ROWS)
     first = _first_row(paths, data)
     if not num_rows or first is None or not first.values:
         return DataFacts(num_rows=num_rows)
@@ -151,7 +151,7 @@ def _probe_datasets(ir: IR, data: Data) -> DataFacts | None:
 
 
 def _sampled(dataset: Dataset, data: Data) -> _Sampled:
-    sample, num_rows = reservoir(_rows(dataset.data_paths, data), MOST_SAMPLED_ROWS)
+    sample, num_rows = reservoir(_rows(dataset.data_paths, dataset.dataset_split), MOST_SAMPLED_ROWS)
     rows = [Row(", ".join(dataset.data_paths), values) for row in sample if (values := _values(row)) is not None]
     found = converted(dataset, rows)
     usable = [item.values for item in found.rows if isinstance(item, Row)]
@@ -191,12 +191,12 @@ def _data_section(ir: IR) -> Data | None:
 def _count_rows(paths: Sequence[str] | None, data: Data) -> int | None:
     if not paths or files_of(paths) is None:
         return None
-    return sum(1 for _ in _rows(paths, data))
+    return sum(1 for _ in _rows(paths, data.dataset_split))
 
 
-def _rows(paths: Sequence[str], data: Data) -> Iterator[bytes | Mapping[str, Any]]:
+def _rows(paths: Sequence[str], split: str | None) -> Iterator[bytes | Mapping[str, Any]]:
     """Stream the rows; those of JSON lines as they stand, because only the sampled ones are worth parsing."""
-    for file in files_of(paths) or ():
+    for file in files_of(paths, split) or ():
         if file.suffix.lower() == ".jsonl" and not _is_nested(file):
             yield from _lines(file)
         else:
@@ -218,19 +218,15 @@ def _lines(file: Path) -> Iterator[bytes]:
 
 
 def _first_row(paths: Sequence[str], data: Data) -> Row | None:
-    """Return the first row; None where there are no rows at all.
+    """Return the first row that a format fits, else the first; None where there are no rows at all.
 
     Raises:
         DataError: not one of the rows can be used.
     """
-    skipped = None
-    for item in read_rows(paths, data.dataset_split or "train"):
-        if isinstance(item, Row):
-            return item
-        skipped = skipped or item
-    if skipped is not None:
-        raise DataError(f"{skipped.place}: {skipped.reason}")
-    return None
+    read, row = first_rows(read_rows(paths, data.dataset_split), data)
+    if row is None and read and isinstance(read[0], Skipped):
+        raise DataError(f"{read[0].place}: {read[0].reason}")
+    return row
 
 
 def _converted(sample: Iterable[bytes | Mapping[str, Any]], data: Data, columns: list[str]) -> Iterator[dict[str, Any]]:

@@ -121,7 +121,7 @@ def _sample_of(paths: Sequence[str], split: str | None, wanted: int, file: Path)
     """Write a fair sample of rows to a file, and return its path; None for rows on the Hub, or where none are named."""
     if not paths or files_of(paths) is None:
         return None
-    found = read_rows(paths, split or "train")
+    found = read_rows(paths, split)
     stream = (row.values for row in found if isinstance(row, Row))
     rows, _ = reservoir(stream, min(wanted, _MOST_ROWS))
     file.write_text("".join(f"{json.dumps(row, default=str)}\n" for row in rows), encoding="utf-8")
