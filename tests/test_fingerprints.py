@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tuning.config.sections import Data, Dataset, Model
-from tuning.fingerprints import data_fingerprint, model_fingerprint
+from tuning.fingerprints import data_fingerprint, model_files, model_fingerprint, weights_fingerprint
 
 
 def sha256(path: Path) -> str:
@@ -125,6 +125,28 @@ def test_other_weights_are_another_model(model_folder: Path) -> None:
 def test_a_model_from_scratch_is_its_configuration_alone(model_folder: Path) -> None:
     described = model_fingerprint(Model(model_name_or_path=str(model_folder), train_from_scratch=True))
     assert described["sha256"] == sha256(model_folder / "config.json") and "num_parameters" not in described
+
+
+def test_tokenizer_and_chat_template_from_elsewhere_are_files_of_the_model(model_folder: Path, tmp_path: Path) -> None:
+    (tokenizer := tmp_path / "tokenizer").mkdir()
+    (tokenizer / "tokenizer.json").write_text("{}")
+    (template := tmp_path / "chat.jinja").write_text("{{ messages }}")
+    model = Model(model_name_or_path=str(model_folder), tokenizer_name_or_path=str(tokenizer))
+    files = model_files(model.model_copy(update={"chat_template_path": str(template)}))
+    assert {str(tokenizer / "tokenizer.json"), str(template), "model-a.safetensors"} <= set(files)
+    assert files["model-a.safetensors"]["sha256"] == sha256(model_folder / "model-a.safetensors")
+
+
+def test_files_that_are_known_are_not_read_again(model_folder: Path) -> None:
+    model = Model(model_name_or_path=str(model_folder))
+    files = model_files(model)
+    assert model_fingerprint(model, files) == model_fingerprint(model)
+
+
+def test_saved_weights_have_one_digest_and_one_for_each_file(model_folder: Path, tmp_path: Path) -> None:
+    described = weights_fingerprint(model_folder)
+    assert set(described["files"]) == {"model-a.safetensors", "model-b.safetensors"} and len(described["sha256"]) == 64
+    assert weights_fingerprint(tmp_path / "absent")["sha256"] is None
 
 
 def test_a_model_that_is_not_here_is_named(tmp_path: Path) -> None:

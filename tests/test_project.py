@@ -57,18 +57,32 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interruption": {"errors"},
     "stop_callback": {"errors", "interruption"},
     "fingerprints": FOUNDATION | {"data"},
+    "row_digests": {"errors", "data"},
+    "manifest": FOUNDATION | {"fingerprints", "row_digests", "trackers"},
+    "manifest_differences": FOUNDATION | {"fingerprints", "row_digests", "trackers"},
+    "reproduce": FOUNDATION | {"manifest", "manifest_differences"},
+    "report": FOUNDATION | {"trackers"},
     "console": FOUNDATION | {"data", "recommender", "trackers", "world"},
-    "run": FOUNDATION | {"fingerprints", "recommender", "trackers", "world"},
+    "run": FOUNDATION | {"fingerprints", "manifest", "recommender", "report", "trackers", "world"},
+    "job": FOUNDATION | {"console", "data", "evaluation", "model", "quantization", "recommender", "trackers"},
     "sft_trainer": FOUNDATION
     | PARTS
+    | {"job"}
     | {"recommender", "world", "tokenizer", "quantization", "model", "preparation", "measurement", "console", "run"}
     | {"checkpoint_callback", "interruption", "stop_callback"},
     "preview": FOUNDATION | {"data", "recommender", "tokenizer", "preparation"},
-    "preprocessing": FOUNDATION | {"console", "data", "interruption", "preparation", "sft_trainer"},
-    "recipes": FOUNDATION | {"sft_trainer", "recommender"},
-    "cli": FOUNDATION
-    | {"sft_trainer", "recommender", "recipes", "trackers", "preview", "preprocessing"}
-    | {"evaluate_cli", "generate_cli"},
+    "preprocessing": FOUNDATION | {"console", "data", "interruption", "job", "preparation", "sft_trainer"},
+    "doctor": FOUNDATION
+    | {"arguments", "console", "data", "evaluation", "model", "preparation", "recommender", "run", "sft_trainer"}
+    | {"tokenizer"},
+    "recipes": FOUNDATION | {"job", "sft_trainer"},
+    "model_recipes": FOUNDATION | {"recipes", "evaluate_cli", "generate_cli"},
+    "launch": FOUNDATION | {"job", "recipes", "recommender"},
+    "recipes_cli": FOUNDATION | {"job", "launch", "recipes", "recommender", "sft_trainer"},
+    "schema_cli": FOUNDATION | {"recommender"},
+    "completion": FOUNDATION | {"cli", "recipes"},
+    # It names the functions of its commands by text, and imports the one that is asked for.
+    "cli": FOUNDATION | {"recipes_cli"},
 }
 """Part of the package -> the other parts that it may import, wherever in the file the import stands."""
 

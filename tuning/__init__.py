@@ -16,7 +16,7 @@ _PUBLIC = {
     "TrainResult": "tuning.sft_trainer",
     "TuningConfig": "tuning.config.schema",
     "TuningError": "tuning.errors",
-    "load_config": "tuning.sft_trainer",
+    "load_config": "tuning.job",
     "recommend": "tuning.recommender.engine",
     "train": "tuning.sft_trainer",
 }

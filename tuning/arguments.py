@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import sys
 import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tuning.config.hf_fields import sft_config_fields
 from tuning.config.schema import TuningConfig
-from tuning.config.sections import Peft
+from tuning.config.sections import ALORA_FIELDS, LORA_METHODS, PROMPT_FIELDS, Peft
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
-    from peft import LoraConfig
-    from transformers import PreTrainedModel
+    from peft import PeftConfig
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from trl.trainer.sft_config import SFTConfig
 
 _OURS = frozenset(
     {"resume_from_checkpoint", "model_init_kwargs", "pad_token", "assistant_only_loss", "truncation_mode"}
 )
 """Fields of SFTConfig that are acted on before the trainer exists."""
+_VIRTUAL_TOKENS = 8
+"""Source: the default of fms-hf-tuning."""
+_ROWS_LOOKED_AT = 1000
+
+logger = logging.getLogger(__name__)
 
 
 def sft_config(config: TuningConfig) -> SFTConfig:
@@ -42,6 +50,8 @@ def sft_config(config: TuningConfig) -> SFTConfig:
     derived: dict[str, Any] = {"disable_tqdm": not sys.stderr.isatty()}
     if (decided.get("metric_for_best_model") or "").removeprefix("eval_") == "perplexity":
         derived["greater_is_better"] = False  # transformers takes it for a gain: its name does not end in loss
+    if config.peft.peft_method == "alora":
+        derived["gradient_checkpointing"] = False  # which is TRL's default, and PEFT's aLoRA cannot have it
     decided["dataset_kwargs"] = {**(decided.get("dataset_kwargs") or {}), "skip_prepare_dataset": True}
     try:
         with warnings.catch_warnings():  # TRL sets the name that transformers has retired, whatever one chooses
@@ -61,17 +71,23 @@ def _without_preparation(args: SFTConfig) -> SFTConfig:
     return args
 
 
-def peft_config_of(config: TuningConfig, model: PreTrainedModel, new_token_ids: list[int]) -> LoraConfig | None:
+def peft_config_of(
+    config: TuningConfig, model: PreTrainedModel, new_token_ids: list[int], tokenizer: PreTrainedTokenizerBase
+) -> PeftConfig | None:
     """Make PEFT's configuration; None: full fine-tuning. Where there are new tokens, the embeddings are trained too.
 
     They are trained whole, and the head with them: PEFT could train single rows, but TRL's loss reads the head's weight
     itself, and fails on PEFT's wrapper around such rows.
     """
-    if config.peft.peft_method != "lora":
+    if config.peft.peft_method == "pt":
+        return _prompt_config(config, new_token_ids)
+    if config.peft.peft_method not in LORA_METHODS:
         return None
     from peft import LoraConfig
 
     fields = _lora_fields(config.peft)
+    if config.peft.peft_method == "alora":
+        fields["alora_invocation_tokens"] = invocation_tokens(config.peft, tokenizer)
     if new_token_ids:
         fields["modules_to_save"] = sorted({*(config.peft.modules_to_save or ()), *_embeddings_of(model)})
         fields["ensure_weight_tying"] = bool(model.config.tie_word_embeddings)
@@ -86,4 +102,60 @@ def _embeddings_of(model: PreTrainedModel) -> list[str]:
 
 
 def _lora_fields(peft: Peft) -> dict[str, Any]:
-    return {name: value for name, value in peft.model_dump().items() if value is not None and name != "peft_method"}
+    other = {"peft_method", *ALORA_FIELDS, *PROMPT_FIELDS}
+    return {name: value for name, value in peft.model_dump().items() if value is not None and name not in other}
+
+
+def invocation_tokens(peft: Peft, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the token ids from which on the adapters of aLoRA act."""
+    if peft.alora_invocation_tokens is not None:
+        return peft.alora_invocation_tokens
+    return tokenizer.encode(str(peft.alora_invocation_string), add_special_tokens=False)
+
+
+def check_invocation(rows: Iterable[Any], peft: Peft, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse aLoRA where no row holds what invokes it, and warn where some of the first rows do not.
+
+    A text can have other tokens inside of a row than alone; nothing would be trained then, without an error.
+
+    Raises:
+        UserError: no row holds the tokens.
+    """
+    if peft.peft_method != "alora":
+        return
+    wanted = invocation_tokens(peft, tokenizer)
+    holds = [_holds(list(row["input_ids"]), wanted) for row in itertools.islice(rows, _ROWS_LOOKED_AT)]
+    if not any(holds):
+        raise UserError(
+            f"peft.alora_invocation_string: the tokens {wanted} stand in none of the first {len(holds)} rows; a text "
+            "has other tokens where it touches its neighbours: begin and end it at a special token or a line break"
+        )
+    if not all(holds):
+        logger.warning(
+            "aLoRA: %d of the first %d rows hold no invocation and train nothing", holds.count(False), len(holds)
+        )
+
+
+def _holds(ids: list[int], wanted: list[int]) -> bool:
+    return any(ids[start : start + len(wanted)] == wanted for start in range(len(ids) - len(wanted) + 1))
+
+
+def _prompt_config(config: TuningConfig, new_token_ids: list[int]) -> PeftConfig:
+    """Make PEFT's configuration of prompt tuning.
+
+    Raises:
+        UserError: there are new tokens, whose embeddings prompt tuning cannot train.
+    """
+    from peft import PromptTuningConfig
+
+    if new_token_ids:
+        raise UserError("peft.peft_method: prompt tuning trains no embeddings, and the tokenizer has new tokens")
+    peft, model = config.peft, config.model
+    init = peft.prompt_tuning_init or ("TEXT" if peft.prompt_tuning_init_text is not None else "SAMPLE_VOCAB")
+    text: dict[str, Any] = {}
+    if init == "TEXT":
+        text = {"prompt_tuning_init_text": peft.prompt_tuning_init_text}
+        text["tokenizer_name_or_path"] = model.tokenizer_name_or_path or model.model_name_or_path
+        text["tokenizer_kwargs"] = {"trust_remote_code": model.trust_remote_code}
+    virtual = peft.num_virtual_tokens or _VIRTUAL_TOKENS
+    return PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=virtual, prompt_tuning_init=init, **text)

@@ -2,25 +2,79 @@
 
 from __future__ import annotations
 
-import argparse
-import json
+import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from tuning.errors import EXIT_SUCCESS, TuningError
+
+_HELP = {"-h", "--help"}
+
+
+class Command(NamedTuple):
+    """One word after `tune`: what it does, the function that does it, and a line to try.
+
+    The function is named by `module:function`, and imported when it is called; it takes the words that follow and
+    returns an exit code.
+    """
+
+    name: str
+    target: str
+    text: str
+    example: str
+
+
+COMMANDS = (
+    Command("run", "tuning.sft_trainer:main", "train", "tune run run.yaml learning_rate=1e-4"),
+    Command("validate", "tuning.recipes_cli:validate", "check a configuration", "tune validate run.yaml"),
+    Command(
+        "recommend", "tuning.recommender.cli:main", "complete it, and say why", "tune recommend run.yaml --explain"
+    ),
+    Command("plan", "tuning.recommender.plan_cli:main", "say if it fits the memory", "tune plan run.yaml gpus=8"),
+    Command("preview", "tuning.preview:main", "show rows as trained on", "tune preview run.yaml"),
+    Command("preprocess", "tuning.preprocessing:main", "tokenize rows beforehand", "tune preprocess run.yaml"),
+    Command(
+        "evaluate",
+        "tuning.evaluate_cli:main",
+        "measure a saved model",
+        "tune evaluate runs/first/model --config runs/first/config.json",
+    ),
+    Command(
+        "generate",
+        "tuning.generate_cli:main",
+        "let a saved model write",
+        'tune generate runs/first/model --prompt "The river"',
+    ),
+    Command(
+        "import",
+        "tuning.recommender.import_cli:main",
+        "read others' configs",
+        "tune import axolotl.yaml --output run.yaml",
+    ),
+    Command("sync", "tuning.trackers.sync:main", "bring trackers up to date", "tune sync runs/first"),
+    Command("runs", "tuning.trackers.runs:main", "list runs, with losses", "tune runs runs"),
+    Command("compare", "tuning.report.comparison:main", "show how runs differ", "tune compare runs/a runs/b"),
+    Command("report", "tuning.report.cli:main", "write the page of a run", "tune report runs/first"),
+    Command("reproduce", "tuning.reproduce:main", "run a recorded run again", "tune reproduce runs/first"),
+    Command("ls", "tuning.recipes_cli:ls", "list recipes and configs", "tune ls lora_finetune"),
+    Command("cat", "tuning.recipes_cli:cat", "print a config", "tune cat quickstart"),
+    Command("cp", "tuning.recipes_cli:cp", "copy a config, to change it", "tune cp quickstart my_run.json"),
+    Command("doctor", "tuning.doctor.cli:main", "check machine and model", "tune doctor run.yaml"),
+    Command("schema", "tuning.schema_cli:main", "schema, for editors", "tune schema --output schema.json"),
+    Command("completion", "tuning.completion:main", "have TAB complete words", 'eval "$(tune completion bash)"'),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one `tune` command; returns its exit code: 0, 1 for the user's input, others as the command's help says."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser()
-    asked, rest = parser.parse_known_args(words)
-    if asked.command is None:
-        parser.print_help()
+    if not words or words[0] in _HELP:
+        print(help_text())
         return EXIT_SUCCESS
     try:
-        return asked.run(rest)
+        return _run(words[0], words[1:])
     except TuningError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -30,109 +84,56 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_SUCCESS
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("tune", description="Everything around a fine-tuning run.")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for name, run, text in (
-        ("run", _run, "train: the same as python -m tuning.sft_trainer"),
-        ("validate", _validate, "check a configuration and change nothing"),
-        ("recommend", _recommend, "complete a configuration and say why"),
-        ("plan", _plan, "say what will run, and whether it fits"),
-        ("preview", _preview, "show rows as they are trained on, and what the audit finds"),
-        ("preprocess", _preprocess, "tokenize the rows ahead of a run, which takes them up"),
-        ("evaluate", _evaluate, "measure a saved model or adapter on held-out rows"),
-        ("generate", _generate, "have a saved model or adapter go on from prompts"),
-        ("import", _import, "make a configuration from one of another program"),
-        ("sync", _sync, "deliver a run's record to its trackers, without duplicates"),
-        ("runs", _runs, "list the runs of this machine: state, steps, losses, links"),
-        ("compare", _compare, "show what differs between runs, and where it led"),
-        ("schema", _schema, "print the JSON schema of a configuration, for editors"),
-    ):
-        command = commands.add_parser(name, help=text, description=text, add_help=name in ("validate", "schema"))
-        command.set_defaults(run=run)
-    return parser
+def help_text() -> str:
+    """Write the help: no more than fits a screen of 24 lines and 80 columns."""
+    half = (len(COMMANDS) + 1) // 2
+    rows = [
+        "".join(f"  {command.name:<11}{command.text:<26}" for command in COMMANDS[index::half]).rstrip()
+        for index in range(half)
+    ]
+    usage = (
+        "usage: tune RECIPE [--config NAME|FILE] [--nproc N] [--override key=value …]",
+        "       tune COMMAND …",
+        "",
+        "Fine-tune language models. `tune ls` lists recipes and configs; a Python file of",
+        "yours is a recipe, too. What a configuration leaves out is recommended.",
+        "",
+        "  tune lora_finetune --config run.yaml learning_rate=1e-4",
+        "",
+        "commands (tune COMMAND --help tells more):",
+    )
+    return "\n".join([*usage, *rows])
 
 
-def _run(argv: list[str]) -> int:
-    from tuning.sft_trainer import main as train
+def _run(name: str, words: list[str]) -> int:
+    command = next((each for each in COMMANDS if each.name == name), None)
+    if command is None or _is_recipe_form(name, words):
+        from tuning.recipes_cli import run_recipe
 
-    return train(argv)
-
-
-def _validate(argv: list[str]) -> int:
-    from tuning.sft_trainer import check, load_config
-
-    job = load_config(argv)
-    check(job.config)
-    print(f"valid: {len(job.recommendations)} recommendations complete it (tune recommend shows them)")
-    return EXIT_SUCCESS
+        return run_recipe(name, words, [each.name for each in COMMANDS])
+    if not _HELP & set(words):
+        return _function(command)(words)
+    code = _told(command, words)
+    print(f"\nexample:\n  {command.example}")
+    return code
 
 
-def _recommend(argv: list[str]) -> int:
-    from tuning.recommender.cli import main as recommend
-
-    return recommend(argv)
-
-
-def _plan(argv: list[str]) -> int:
-    from tuning.recommender.plan_cli import main as plan
-
-    return plan(argv)
+def _is_recipe_form(name: str, words: Sequence[str]) -> bool:
+    """Tell `tune generate --config FILE`, a recipe, from `tune generate MODEL …`, the command of the same name."""
+    return name in ("evaluate", "generate") and bool(words) and words[0].startswith("--config")
 
 
-def _preview(argv: list[str]) -> int:
-    from tuning.preview import main as preview
-
-    return preview(argv)
-
-
-def _preprocess(argv: list[str]) -> int:
-    from tuning.preprocessing import main as preprocess
-
-    return preprocess(argv)
+def _function(command: Command) -> Callable[[list[str]], int]:
+    module, _, name = command.target.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
-def _evaluate(argv: list[str]) -> int:
-    from tuning.evaluate_cli import main as evaluate
-
-    return evaluate(argv)
-
-
-def _generate(argv: list[str]) -> int:
-    from tuning.generate_cli import main as generate
-
-    return generate(argv)
-
-
-def _import(argv: list[str]) -> int:
-    from tuning.recommender.import_cli import main as import_peer
-
-    return import_peer(argv)
-
-
-def _sync(argv: list[str]) -> int:
-    from tuning.trackers.sync import main as sync
-
-    return sync(argv)
-
-
-def _runs(argv: list[str]) -> int:
-    from tuning.trackers.runs import main as runs
-
-    return runs(argv)
-
-
-def _compare(argv: list[str]) -> int:
-    from tuning.trackers.comparison import main as compare
-
-    return compare(argv)
-
-
-def _schema(argv: list[str]) -> int:
-    from tuning.config.schema import TuningConfig
-
-    print(json.dumps(TuningConfig.json_schema(), indent=2, ensure_ascii=False))
-    return EXIT_SUCCESS
+def _told(command: Command, words: list[str]) -> int:
+    """Let a command tell its help; argparse ends the program for that."""
+    try:
+        return _function(command)(words)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else EXIT_SUCCESS
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.config.ir import leaves
-from tuning.data.prepared import Prepared
 from tuning.errors import UserError
 from tuning.recommender.action import Recommendation
 from tuning.trackers.redaction import redact_text
@@ -20,6 +19,8 @@ from tuning.world import rank, world_size
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from trl.trainer.sft_config import SFTConfig
+
+    from tuning.data.prepared import Prepared
 
 logger = logging.getLogger("tuning")
 

@@ -130,7 +130,7 @@ def _document(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _config(document: Mapping[str, Any], found: SavedModel, folder: str) -> TuningConfig:
-    from tuning.sft_trainer import load_config
+    from tuning.job import load_config
 
     training = {**(document.get("training") or {}), **_FIXED["training"], "output_dir": folder}
     training.pop("save_model_dir", None)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,85 @@ _CHUNK_BYTES = 1 << 18
 _MOST_FILES_LISTED = 20
 _LINE = re.compile(rb"\S[^\r\n]*")
 _LINE_END = re.compile(rb"[\r\n]")
+_BESIDE_THE_WEIGHTS = (
+    "config.json",
+    "generation_config.json",
+    "*token*.json",
+    "vocab*",
+    "merges.txt",
+    "*.jinja",
+    "*.model",
+)
+"""What a base model is loaded from, beside its weights: settings, tokenizer and chat template."""
+
 _JSON_TYPES = {str: "string", bool: "boolean", int: "long", float: "double", list: "array", dict: "object"}
 
 
 def data_fingerprint(data: Data) -> dict[str, Any]:
     """Describe the training files and the held-out ones, each by its path, rows, bytes and SHA-256."""
+    return {name: _dataset(parts) for name, parts in _data_paths(data).items() if parts}
+
+
+def data_files(data: Data) -> list[Path]:
+    """List every data file of a run, without those of the Hub."""
+    parts = [part for found in _data_paths(data).values() for part in found]
+    return [file for path, split in parts for file in files_of([path], split) or ()]
+
+
+def model_fingerprint(model: Model, files: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """Describe the base model: SHA-256 over `config.json` and the safetensors files, and the number of parameters.
+
+    `files` are those of `model_files`, where they are known already: reading the weights twice takes a while.
+    """
+    name = str(model.model_name_or_path)
+    folder = _model_folder(model)
+    if folder is None:
+        return {"name": name}
+    weights = [] if model.train_from_scratch else sorted(folder.glob("*.safetensors"))
+    read = [file for file in (folder / "config.json", *weights) if file.is_file()]
+    described = {
+        "name": name,
+        "path": str(folder.absolute()),
+        "sha256": _of_all([files[file.name]["sha256"] if files else _sha256(file) for file in read]),
+        "bytes": sum(file.stat().st_size for file in read),
+        "num_files": len(read),
+    }
+    return described | ({"num_parameters": sum(map(num_parameters, weights))} if weights else {})
+
+
+def model_files(model: Model) -> dict[str, dict[str, Any]]:
+    """Map each file that the base model, its tokenizer and chat template come from to its bytes and SHA-256.
+
+    Files of the model's folder are called by their name, others by the path that the configuration leads to.
+    """
+    folder = _model_folder(model)
+    weights = [] if model.train_from_scratch else ["*.safetensors"]
+    found = {file.name: file for file in _matching(folder, [*_BESIDE_THE_WEIGHTS, *weights])}
+    if model.tokenizer_name_or_path:
+        tokenizer = Path(model.tokenizer_name_or_path).expanduser()
+        found |= {str(file): file for file in _matching(tokenizer, _BESIDE_THE_WEIGHTS)}
+    if model.chat_template_path and Path(model.chat_template_path).expanduser().is_file():
+        found[model.chat_template_path] = Path(model.chat_template_path).expanduser()
+    return {name: _bytes_and_digest(found[name]) for name in sorted(found)}
+
+
+def weights_fingerprint(folder: Path) -> dict[str, Any]:
+    """Describe the saved weights of a folder: SHA-256 of all of them and of each file."""
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    described = {file.name: _bytes_and_digest(file) for file in files}
+    whole = _of_all([file["sha256"] for file in described.values()]) if described else None
+    return {"folder": str(folder.absolute()), "sha256": whole, "files": described}
+
+
+def num_parameters(file: Path) -> int:
+    """Count the numbers in a safetensors file, from its header alone."""
+    with file.open("rb") as content:
+        header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
+    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+
+
+def _data_paths(data: Data) -> dict[str, list[tuple[str, str | None]]]:
+    """List the paths that are trained on and those that are held out, each with the split that is read of it."""
     is_built_in = data.task_type is not None and not data.datasets
     training = training_paths(data) if data.training_data_path or is_built_in else []
     given = {
@@ -33,32 +107,16 @@ def data_fingerprint(data: Data) -> dict[str, Any]:
     for dataset in data.datasets or ():
         split = dataset.dataset_split or data.dataset_split
         given["training" if is_trained_on(dataset) else "validation"] += [(path, split) for path in dataset.data_paths]
-    return {name: _dataset(parts) for name, parts in given.items() if parts}
+    return given
 
 
-def model_fingerprint(model: Model) -> dict[str, Any]:
-    """Describe the base model: SHA-256 over `config.json` and the safetensors files, and the number of parameters."""
-    name = str(model.model_name_or_path)
-    folder = _model_folder(model)
-    if folder is None:
-        return {"name": name}
-    weights = [] if model.train_from_scratch else sorted(folder.glob("*.safetensors"))
-    files = [file for file in (folder / "config.json", *weights) if file.is_file()]
-    described = {
-        "name": name,
-        "path": str(folder.absolute()),
-        "sha256": _of_all([_sha256(file) for file in files]),
-        "bytes": sum(file.stat().st_size for file in files),
-        "num_files": len(files),
-    }
-    return described | ({"num_parameters": sum(map(num_parameters, weights))} if weights else {})
+def _matching(folder: Path | None, patterns: Sequence[str]) -> set[Path]:
+    """List the files of a folder that match one of the patterns; none where there is no such folder."""
+    return set() if folder is None else {file for name in patterns for file in folder.glob(name) if file.is_file()}
 
 
-def num_parameters(file: Path) -> int:
-    """Count the numbers in a safetensors file, from its header alone."""
-    with file.open("rb") as content:
-        header = json.loads(content.read(int.from_bytes(content.read(8), "little")))
-    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+def _bytes_and_digest(file: Path) -> dict[str, Any]:
+    return {"bytes": file.stat().st_size, "sha256": _sha256(file)}
 
 
 def _dataset(parts: Sequence[tuple[str, str | None]]) -> dict[str, Any]:

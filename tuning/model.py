@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.config.schema import TuningConfig
-from tuning.config.sections import Model
+from tuning.config.sections import ADAPTER_METHODS, Model
 from tuning.data.templates import check_chat_template, read_chat_template
 from tuning.errors import Problem, UserError
 from tuning.quantization import keep_gradients, quantization_options
@@ -224,7 +224,7 @@ def find_checkpoint(config: TuningConfig) -> str | None:
 
 def _of_this_method(checkpoint: Path, config: TuningConfig) -> str:
     """Refuse to go on with adapters where all weights are trained, and the other way round."""
-    is_adapter, wants_adapter = _holds(checkpoint, _ADAPTER_WEIGHTS), config.peft.peft_method == "lora"
+    is_adapter, wants_adapter = _holds(checkpoint, _ADAPTER_WEIGHTS), config.peft.peft_method in ADAPTER_METHODS
     if is_adapter != wants_adapter:
         kind = "adapters" if is_adapter else "all weights"
         raise UserError(

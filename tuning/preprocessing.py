@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
         print(USAGE)
         return EXIT_SUCCESS
     from tuning import console
-    from tuning.sft_trainer import load_config
+    from tuning.job import load_config
 
     console.set_up_logging()
     config = load_config(argv, needs_folder=False).config

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.config.rules import quantizes
 from tuning.config.schema import TuningConfig
+from tuning.config.sections import ADAPTER_METHODS
 from tuning.errors import MissingExtraError, Problem
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def unusable_quantization(config: TuningConfig) -> Iterator[Problem]:
     asked, there = quantizes(config), quantized_already(config)
     if asked is not None and there is not None:
         yield Problem(asked, f"the weights are quantized already ({there}), and cannot be once more", True)
-    if (asked is not None or there is not None) and config.peft.peft_method != "lora":
+    if (asked is not None or there is not None) and config.peft.peft_method not in ADAPTER_METHODS:
         expected = "quantized weights cannot be trained; adapters on them can"
         yield Problem("peft.peft_method", expected, config.peft.peft_method, hint="Set peft_method=lora.")
     if (asked is not None or there == _PACKAGE) and importlib.util.find_spec(_PACKAGE) is None:

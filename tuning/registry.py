@@ -53,10 +53,11 @@ class Registry(Generic[T]):
 
 
 def did_you_mean(name: str, known: list[str]) -> str:
-    """Suggest the known names nearest to a misspelt one, or list them all."""
-    nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    """Suggest the known names nearest to a misspelt one, in any case of letters, or list them all."""
+    by_lower = {each.lower(): each for each in known}
+    nearest = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)
     if nearest:
-        return "Did you mean " + " or ".join(f"'{match}'" for match in nearest) + "?"
+        return "Did you mean " + " or ".join(f"'{by_lower[match]}'" for match in nearest) + "?"
     return "Known: " + ", ".join(known) + "."
 
 

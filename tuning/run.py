@@ -15,7 +15,8 @@ from typing import Any
 from tuning.config.ir import IR
 from tuning.config.schema import TuningConfig
 from tuning.errors import Preempted, UserError
-from tuning.fingerprints import data_fingerprint, model_fingerprint
+from tuning.fingerprints import weights_fingerprint
+from tuning.manifest import Manifest, create_manifest, described_data, described_model
 from tuning.recommender.action import Recommendation
 from tuning.trackers.environment import environment
 from tuning.trackers.recorder import Recorder
@@ -42,10 +43,18 @@ class Run:
     config: TuningConfig
     tracker: Tracker
     recorder: Recorder
+    manifest: Manifest
 
     def record_model(self) -> None:
         """Record what the base model is; asked for once it is loaded, so that its files are there and already read."""
-        self.recorder.record("model", lambda: model_fingerprint(self.config.model))
+        self.recorder.record("model", lambda: described_model(self.config.model, self.manifest))
+
+    def record_results(self, global_step: int, metrics: Mapping[str, float], model_folder: Path) -> None:
+        """Record where the run led; the saved weights are read beside whatever is done next."""
+        results = {"model_folder": str(model_folder.resolve()), **metrics}
+        self.tracker.set_params(results, name="results")
+        self.manifest.add("results", {"global_step": global_step, **results})
+        self.recorder.record("weights", self.manifest.keeping("weights", lambda: weights_fingerprint(model_folder)))
 
     def record_origins(self, document: IR, recommendations: tuple[Recommendation, ...]) -> None:
         """Record what the run starts with: configuration, reasons, metadata, environment and data."""
@@ -56,13 +65,16 @@ class Run:
         self.tracker.set_params(self.config.metadata, name="metadata")
         for file in (CONFIG_FILE, RECOMMENDATIONS_FILE):
             self.tracker.log_artifact(folder / file)
-        self.recorder.record("environment", environment)
-        self.recorder.record("data", lambda: data_fingerprint(self.config.data))
+        self.recorder.record("environment", self.manifest.keeping("environment", environment))
+        self.recorder.record("data", lambda: described_data(self.config.data, self.manifest))
 
     def finish(self, status: str, error: str | None = None) -> None:
         """End the run in its true state."""
         self.recorder.finish(self.config.tracking.finish_timeout if error is None else _FAILED_SECONDS)
         self.tracker.finish(status, error)
+        self.manifest.complete(status, error)
+        if rank() == 0:
+            _write_report(run_folder(self.config))
 
 
 @contextlib.contextmanager
@@ -77,7 +89,8 @@ def start_run(
     if rank() == 0:
         _prepare_folder(config, document, recommendations, resumed)
     tracker = create_tracker(config.tracking.model_dump(), run_folder(config), rank=rank())
-    run = Run(config, tracker, Recorder(tracker, enabled=rank() == 0))
+    manifest = create_manifest(run_folder(config), document, resumed, enabled=rank() == 0)
+    run = Run(config, tracker, Recorder(tracker, enabled=rank() == 0), manifest)
     try:
         run.record_origins(document, recommendations)
         yield run
@@ -91,6 +104,16 @@ def start_run(
         run.finish("failed", f"{type(error).__name__}: {first_line(error)}")
         raise
     run.finish("finished")
+
+
+def _write_report(folder: Path) -> None:
+    """Write the page of the run; a fault in it is no fault of the run."""
+    try:
+        from tuning.report.page import write_report
+
+        write_report(folder)
+    except Exception as error:
+        logger.warning("no report is written: %s: %s (later: tune report %s)", type(error).__name__, error, folder)
 
 
 def run_folder(config: TuningConfig) -> Path:

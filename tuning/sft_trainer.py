@@ -6,41 +6,28 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning import console
-from tuning.arguments import peft_config_of, sft_config
-from tuning.config.building import build_config, complete, with_checked_values
-from tuning.config.files import missing_files
-from tuning.config.ir import DEFAULT, IR
-from tuning.config.loading import load_ir, load_mapping
-from tuning.config.rules import held_out_rows
+from tuning.arguments import check_invocation, peft_config_of, sft_config
 from tuning.config.schema import TuningConfig
 from tuning.data.audit_report import audit_params, write_audit
-from tuning.data.data_config import with_datasets
 from tuning.data.datasets import load_datasets
 from tuning.data.packing import check_rows_apart
-from tuning.data.rows import load_rows
-from tuning.data.run_datasets import unusable_datasets
 from tuning.data.skipped_rows import write_skipped
-from tuning.data.sources import missing_sources
-from tuning.data.streaming import stream_rows
-from tuning.errors import EXIT_INTERNAL_ERROR, EXIT_SUCCESS, Preempted, Problem, UserError
-from tuning.evaluation.requirements import rows_to_ask, unusable_evaluation
+from tuning.errors import EXIT_INTERNAL_ERROR, EXIT_SUCCESS, Preempted, UserError
 from tuning.interruption import StopRequest, stop_on_request
+from tuning.job import Job, load_config
 from tuning.measurement import evaluate, measure_before_training, questions_for
-from tuning.model import STATE_FILE, find_checkpoint, is_finished, load_model, seed_of, unusable_model
+from tuning.model import STATE_FILE, find_checkpoint, is_finished, load_model
 from tuning.preparation import Preparation, max_length_of, prepare
-from tuning.quantization import keep_adapters_in_float32, unusable_quantization
-from tuning.recommender.action import Recommendation
-from tuning.recommender.engine import recommend
+from tuning.quantization import keep_adapters_in_float32
 from tuning.run import first_line, run_folder, start_run
 from tuning.tokenizer import Additions
 from tuning.trackers.tracker import Tracker
-from tuning.trackers.tracker_factory import check_trackers
 from tuning.world import check_world_size, rank
 
 if TYPE_CHECKING:
@@ -56,15 +43,6 @@ MODEL_FOLDER = "model"
 
 
 @dataclass(frozen=True)
-class Job:
-    """A run that is decided and not started: its configuration, the same as a document, and what was recommended."""
-
-    config: TuningConfig
-    document: IR
-    recommendations: tuple[Recommendation, ...]
-
-
-@dataclass(frozen=True)
 class TrainResult:
     """What a run produced."""
 
@@ -72,28 +50,6 @@ class TrainResult:
     model_folder: Path
     global_step: int
     metrics: dict[str, float]
-
-
-def load_config(source: Sequence[str] | Mapping[str, Any] = (), needs_folder: bool = True) -> Job:
-    """Read, complete and check the configuration that a command line or a mapping gives.
-
-    `needs_folder` False: nothing will be written to a run folder, so none has to be named.
-
-    Raises:
-        ConfigError: with every problem in it.
-    """
-    loaded = load_mapping(source) if isinstance(source, Mapping) else load_ir(source)
-    console.tell_notices(loaded.notices)
-    checks = (missing_files, missing_sources, unusable_datasets, unusable_model, unusable_evaluation, _tracker_problems)
-    nowhere = {} if needs_folder or loaded.ir.get("training.output_dir") else {"training": {"output_dir": "."}}
-    ir = with_datasets(loaded.ir.merge(nowhere, DEFAULT), loaded.problems)
-    given = build_config(ir, checks, loaded.problems)
-    ir = with_checked_values(ir, given)
-    recommendations: list[Recommendation] = []
-    if given.recommender.recommend:
-        ir, recommendations = recommend(ir)
-    config = build_config(ir, (held_out_rows, rows_to_ask, unusable_quantization))
-    return Job(config, complete(ir, config), tuple(recommendations))
 
 
 def train(
@@ -142,22 +98,11 @@ def _train(
         with request.ending_at_once(_after_training(trainer, model_folder)):
             result = evaluate(trainer, config, questions, tracker, run_folder(config))
         metrics = {**trained, **result.metrics}
-        tracker.set_params({"model_folder": str(model_folder.resolve()), **metrics}, name="results")
+        run.record_results(trainer.state.global_step, metrics, model_folder)
     if trainer.is_world_process_zero():
         history, scores = trainer.state.log_history, result.lines() if result.scores() else ()
         print(console.end_summary(job.recommendations, metrics, history, run_folder(config), model_folder, scores))
     return TrainResult(run_folder(config), model_folder, trainer.state.global_step, metrics)
-
-
-def check(config: TuningConfig) -> None:
-    """Look at what a run would look at before it imports torch, and change nothing.
-
-    Raises:
-        UserError: the run would refuse the checkpoint or the rows.
-    """
-    find_checkpoint(config)
-    read = stream_rows if config.data.streaming else load_rows
-    read(config.data, seed_of(config))
 
 
 def record_data(config: TuningConfig, preparation: Preparation, tracker: Tracker) -> None:
@@ -189,6 +134,7 @@ def build_trainer(
     args = sft_config(config)
     console.tell_devices(args, model)
     splits = load_datasets(preparation.prepared, args, max_length_of(config), _listed_stream(config, preparation))
+    check_invocation(splits.train, config.peft, preparation.tokenizer)
     try:
         trainer = ScoredTrainer(
             model,
@@ -196,7 +142,7 @@ def build_trainer(
             train_dataset=splits.train,
             eval_dataset=splits.validation,
             processing_class=preparation.tokenizer,
-            peft_config=peft_config_of(config, model, preparation.additions.new_token_ids),
+            peft_config=peft_config_of(config, model, preparation.additions.new_token_ids, preparation.tokenizer),
             callbacks=[*_callback_of(tracker), CheckpointCallback(), StopCallback(request), *callbacks],
             wants_f1=config.evaluation.token_f1,
         )
@@ -264,15 +210,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if {"-h", "--help"} & set(argv):
         return _help()
+    return ended(lambda: train(load_config(argv)))
+
+
+def ended(job: Callable[[], object]) -> int:
+    """Do a job with a log, and end it with one message and an exit code: the job's own where it returns one."""
     console.set_up_logging()
     try:
-        train(load_config(argv))
+        result = job()
     except (UserError, Preempted) as error:
         return console.end(error.exit_code, str(error))
     except Exception as error:
         logger.exception("internal fault")
         return console.end(EXIT_INTERNAL_ERROR, f"{type(error).__name__}: {first_line(error)}")
-    return EXIT_SUCCESS
+    return result if type(result) is int else EXIT_SUCCESS
 
 
 def _help() -> int:
@@ -283,10 +234,6 @@ def _help() -> int:
     except BrokenPipeError:  # whoever reads, such as `head`, has had enough; nothing may be written at the exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EXIT_SUCCESS
-
-
-def _tracker_problems(config: TuningConfig) -> list[Problem]:
-    return check_trackers(config.tracking.model_dump())
 
 
 def _callback_of(tracker: Tracker) -> list[TrainerCallback]:

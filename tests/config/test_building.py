@@ -37,7 +37,10 @@ def refusal(**settings: Any) -> str:
         ({"seed": -1}, "expected a whole number, at least 0"),
         ({"lr_scheduler_type": "cosin"}, "Did you mean 'cosine'"),
         ({"optim": "adamw_troch"}, "Did you mean 'adamw_torch'"),
-        ({"peft_method": "lroa"}, "peft.peft_method: got 'lroa' (from argument); expected one of: none, lora."),
+        (
+            {"peft_method": "lroa"},
+            "peft.peft_method: got 'lroa' (from argument); expected one of: none, lora, alora, pt. Did you mean 'lora'",
+        ),
         ({"lora_dropout": 1.5}, "expected a number, at least 0, below 1"),
         ({"aim_remote_server_port": 99999}, "at most 65535"),
         ({"bf16": True, "fp16": True}, "conflicts with training.bf16"),

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from tuning.config.hf_fields import sft_config_fields
 from tuning.config.ir import DEFAULT, IR, leaves, merge_patch, nested
+from tuning.config.locations import located
 from tuning.config.names import field_paths
 from tuning.config.rules import RULES
 from tuning.config.schema import TuningConfig, sections
@@ -40,7 +41,7 @@ def build_config(
     for check in (*rules, *checks):
         found += [_with_source(problem, ir) for problem in check(config) if problem.path not in wrong]
     if found:
-        raise ConfigError(found)
+        raise ConfigError(located(found))
     return config
 
 

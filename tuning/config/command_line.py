@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,16 +13,21 @@ from tuning.config.schema import TuningConfig, sections
 from tuning.config.types import takes_only_text
 from tuning.errors import Problem
 
-_KEY_VALUE = re.compile(r"^([A-Za-z_][\w.\-]*)=(.*)$", re.DOTALL)
+_KEY_VALUE = re.compile(r"^([A-Za-z_][\w.\-]*?)(\+?)=(.*)$", re.DOTALL)
+_REMOVAL = re.compile(r"^~([A-Za-z_][\w.\-]*)$")
 _WORDS = {"True": True, "False": False, "null": None, "None": None}
 
 
 @dataclass(frozen=True)
 class Override:
-    """One setting given on the command line; `text` is a list where several words followed a flag."""
+    """One setting given on the command line; `text` is a list where several words followed a flag.
+
+    `adds`: the value joins the list that the field holds.
+    """
 
     key: str
     text: str | list[str]
+    adds: bool = False
 
 
 @dataclass
@@ -34,8 +39,11 @@ class CommandLine:
     problems: list[Problem] = field(default_factory=list)
 
 
-def parse_command_line(argv: Sequence[str]) -> CommandLine:
-    """Take apart `[FILE] [--config FILE] [key=value …] [--key value …] [--override key=value …]`."""
+def parse_command_line(argv: Sequence[str], knows: Callable[[str], object] = path_of) -> CommandLine:
+    """Take apart `[FILE] [--config FILE] [key=value …] [key+=value …] [~key …] [--key value …] [--override …]`.
+
+    `knows` tells the keys that end the words of a flag before them.
+    """
     parsed = CommandLine()
     words = list(argv)
     while words:
@@ -43,32 +51,38 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         if word == "--override":
             continue
         if word.startswith("--"):
-            _flag(parsed, word[2:], words)
+            _flag(parsed, word[2:], words, knows)
         elif found := _KEY_VALUE.match(word):
-            parsed.overrides.append(Override(found[1], found[2]))
+            parsed.overrides.append(Override(found[1], found[3], adds=bool(found[2])))
+        elif found := _REMOVAL.match(word):
+            parsed.overrides.append(Override(found[1], "null"))
         else:
             _file(parsed, word)
     return parsed
 
 
-def _flag(parsed: CommandLine, flag: str, words: list[str]) -> None:
+def _flag(parsed: CommandLine, flag: str, words: list[str], knows: Callable[[str], object]) -> None:
     key, has_value, text = flag.partition("=")
-    values = [text] if has_value else _following(words, may_be_text=takes_only_text(_annotation(path_of(key) or "")))
-    if key != "config":
-        value = "true" if not values else values[0] if len(values) == 1 else values
-        parsed.overrides.append(Override(key.replace("-", "_"), value))
-    elif len(values) != 1:
-        parsed.problems.append(Problem("--config", "expected one file", " ".join(values), "command line"))
-    else:
-        _file(parsed, values[0])
+    if key == "config":
+        values = [text] if has_value else words[:1] if words and not words[0].startswith("--") else []
+        del words[: 0 if has_value else len(values)]
+        if values:
+            _file(parsed, values[0])
+        else:
+            parsed.problems.append(Problem("--config", "expected one file, or the name of a config"))
+        return
+    may_be_text = takes_only_text(annotation_of(path_of(key) or ""))
+    values = [text] if has_value else _following(words, may_be_text, knows)
+    value = "true" if not values else values[0] if len(values) == 1 else values
+    parsed.overrides.append(Override(key.replace("-", "_"), value))
 
 
-def _following(words: list[str], may_be_text: bool) -> list[str]:
+def _following(words: list[str], may_be_text: bool, knows: Callable[[str], object]) -> list[str]:
     """Take the words that belong to a flag: all up to the next flag or the next `key=value` of a known key."""
     taken: list[str] = []
-    while words and not words[0].startswith("--"):
+    while words and not words[0].startswith("--") and not _REMOVAL.match(words[0]):
         setting = _KEY_VALUE.match(words[0])
-        if setting and path_of(setting[1]) and (taken or not may_be_text):
+        if setting and knows(setting[1]) and (taken or not may_be_text):
             break
         taken.append(words.pop(0))
     return taken
@@ -87,7 +101,7 @@ def parse_value(text: str | list[str], path: str | None) -> Any:
     """Read a value from the command line: JSON where it is JSON, True/False/null also in Python's words, else text."""
     if isinstance(text, list):
         return [parse_value(item, None) for item in text]
-    if text not in _WORDS and path is not None and takes_only_text(_annotation(path)):
+    if text not in _WORDS and path is not None and takes_only_text(annotation_of(path)):
         return text
     try:
         return json.loads(text, parse_constant=lambda constant: constant)
@@ -95,7 +109,8 @@ def parse_value(text: str | list[str], path: str | None) -> Any:
         return _WORDS.get(text, text)
 
 
-def _annotation(path: str) -> Any:
+def annotation_of(path: str) -> Any:
+    """Return the type of the field at a path; None where it is no field, but a place inside of one."""
     section, _, name = path.partition(".")
     fields = sections()[section].model_fields if section in sections() else TuningConfig.model_fields
     found = fields.get(name or section)

@@ -45,6 +45,16 @@ class IR:
         new = {path: source for path, _ in leaves(values) if path not in kept}
         return IR(values, kept | new)
 
+    def without(self, path: str) -> IR:
+        """Return the document without what stands at a path, nor the objects that are empty then."""
+        if self.get(path) is None:
+            return self
+        values = merge_patch(self.values, nested(path, None))
+        while "." in path and not IR(values).get(path := path.rpartition(".")[0]):
+            values = merge_patch(values, nested(path, None))
+        kept = {leaf for leaf, _ in leaves(values)}
+        return IR(values, {leaf: origin for leaf, origin in self.sources.items() if leaf in kept})
+
     def is_set_by_user(self, path: str) -> bool:
         """Tell whether the user gave the value at `path`, or any part of it."""
         return any(

@@ -13,13 +13,15 @@ from typing import Any
 
 import yaml
 
-from tuning.config.command_line import Override, parse_command_line, parse_value
+from tuning.config.command_line import parse_command_line
 from tuning.config.ir import IR, merge_patch, nested
-from tuning.config.names import RETIRED, Setting, known_names, path_of, settings
+from tuning.config.locations import located
+from tuning.config.names import RETIRED, Setting, known_names, settings, suggestion
+from tuning.config.overrides import COMMAND_LINE, Overrides
 from tuning.config.schema import sections
+from tuning.config.shipped import find_config
 from tuning.config.strict_yaml import load_yaml
-from tuning.errors import ConfigError, Problem, shown
-from tuning.registry import did_you_mean
+from tuning.errors import ConfigError, Problem, UserError, shown
 
 CONFIG_PATH_VARIABLE = "SFT_TRAINER_CONFIG_JSON_PATH"
 CONFIG_TEXT_VARIABLE = "SFT_TRAINER_CONFIG_JSON_ENV_VAR"
@@ -61,8 +63,7 @@ class Loaded:
                 else:
                     values = merge_patch(values, nested(setting.path, setting.value))
         for path in undecided:
-            if self.ir.get(path) is not None:
-                self.ir = self.ir.merge(nested(path, None), source)
+            self.ir = self.ir.without(path)
         self.ir = self.ir.merge(values, source)
 
     def _unknown(self, setting: Setting, source: str) -> None:
@@ -74,8 +75,8 @@ class Loaded:
             expected = "expected an object of the section's fields"
             self.problems.append(Problem(setting.written, expected, setting.value, source))
             return
-        hint = did_you_mean(name, known_names()) if name not in known_names() else "It belongs to another section."
-        hint = hint if hint.startswith(("Did", "It")) else "See --help for every name."
+        hint = "It belongs to another section." if name in known_names() else suggestion(name)
+        hint = hint or "`tune run --help` lists every name."
         self.problems.append(Problem(setting.written, "there is no such field", setting.value, source, hint))
 
     def _twice(self, setting: Setting, first: str, source: str) -> None:
@@ -85,25 +86,44 @@ class Loaded:
         )
 
 
-def load_ir(argv: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> Loaded:
+def load_ir(
+    argv: Sequence[str] = (), environ: Mapping[str, str] | None = None, overlay: IR | None = None, recipe: str = ""
+) -> Loaded:
     """Read the configuration that a command line and an environment describe.
 
-    A file named on the command line replaces the one from the environment; `key=value` overrides win over both.
+    A file named on the command line replaces the one from the environment; `key=value` overrides win over both, and
+    both win over `overlay`, the values of a recipe. A name that is no file is looked for first among the configurations
+    of `recipe`.
 
     Raises:
         ConfigError: a document cannot be read at all; other problems are collected in what is returned.
     """
     environ = os.environ if environ is None else environ
     command_line = parse_command_line(argv)
-    loaded = Loaded(problems=list(command_line.problems))
+    loaded = Loaded(overlay or IR(), problems=list(command_line.problems))
     if command_line.config_path is not None:
-        load_file(loaded, command_line.config_path, f"file {command_line.config_path}")
+        path = path_of_config(loaded, command_line.config_path, recipe)
+        load_file(loaded, path, f"file {path}")
     elif environ.get(CONFIG_PATH_VARIABLE):
         load_file(loaded, environ[CONFIG_PATH_VARIABLE], f"environment {CONFIG_PATH_VARIABLE}")
     elif environ.get(CONFIG_TEXT_VARIABLE):
         _load_base64(loaded, environ[CONFIG_TEXT_VARIABLE])
-    loaded.add(_override_settings(command_line.overrides), "command line")
+    overrides = Overrides(command_line.overrides, loaded.ir)
+    loaded.problems += overrides.problems
+    loaded.add(overrides.settings.values(), COMMAND_LINE)
     return loaded
+
+
+def path_of_config(loaded: Loaded, name: str, recipe: str) -> str:
+    """Return the file that a path or a name stands for.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        return name if Path(name).exists() else str(find_config(name, recipe))
+    except UserError as error:
+        raise ConfigError([*loaded.problems, Problem("--config", str(error))]) from error
 
 
 def load_mapping(document: Mapping[str, Any], source: str = "argument") -> Loaded:
@@ -128,6 +148,16 @@ def load_file(loaded: Loaded, path: str, source: str) -> None:
     Raises:
         ConfigError: the file cannot be read, so that nothing more can be said of it.
     """
+    loaded.add(settings(_values_of_a_run(read_document(loaded, path, source))), source)
+    loaded.problems = located(loaded.problems)
+
+
+def read_document(loaded: Loaded, path: str, source: str) -> dict[str, Any]:
+    """Read a JSON or YAML file that holds an object; what is wrong inside is added to the problems.
+
+    Raises:
+        ConfigError: the file cannot be read, so that nothing more can be said of it.
+    """
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -135,8 +165,7 @@ def load_file(loaded: Loaded, path: str, source: str) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise _unreadable(loaded, path, f"the configuration file cannot be read: {reason}") from error
-    parse = load_yaml if path.endswith((".yaml", ".yml")) else _load_json
-    _add_document(loaded, parse, text, source)
+    return _parsed(loaded, load_yaml if path.endswith((".yaml", ".yml")) else _load_json, text, source)
 
 
 def _load_base64(loaded: Loaded, encoded: str) -> None:
@@ -145,19 +174,21 @@ def _load_base64(loaded: Loaded, encoded: str) -> None:
     except (binascii.Error, ValueError) as error:
         expected = "expected base64 of a JSON document (a pickle is never read)"
         raise _unreadable(loaded, CONFIG_TEXT_VARIABLE, expected) from error
-    _add_document(loaded, _load_json, text, f"environment {CONFIG_TEXT_VARIABLE}")
+    source = f"environment {CONFIG_TEXT_VARIABLE}"
+    loaded.add(settings(_values_of_a_run(_parsed(loaded, _load_json, text, source))), source)
 
 
-def _add_document(loaded: Loaded, parse: Parse, text: str, source: str) -> None:
+def _parsed(loaded: Loaded, parse: Parse, text: str, source: str) -> dict[str, Any]:
     try:
         document, problems = parse(text)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         message = " ".join(str(error).split()) or "nested too deeply"
         raise _unreadable(loaded, source, f"the document cannot be read: {message}") from error
-    loaded.problems += [Problem(problem.path, problem.expected, problem.value, source) for problem in problems]
+    found = (Problem(problem.path, problem.expected, problem.value, source) for problem in problems)
+    loaded.problems += located(found)
     if not isinstance(document, dict):
         raise _unreadable(loaded, source, f"expected an object of field names and values, got {shown(document)}")
-    loaded.add(settings(_values_of_a_run(document)), source)
+    return document
 
 
 def _unreadable(loaded: Loaded, path: str, expected: str) -> ConfigError:
@@ -206,13 +237,3 @@ def _load_json(text: str) -> tuple[Any, list[Problem]]:
         problems.append(Problem(constant, "JSON has no such number; give a finite one", constant))
 
     return json.loads(text, object_pairs_hook=unique, parse_constant=refuse), problems
-
-
-def _override_settings(overrides: Iterable[Override]) -> list[Setting]:
-    """Resolve overrides; of one key given twice on a command line the last wins, as everywhere."""
-    found: dict[str, Setting] = {}
-    for override in overrides:
-        value = parse_value(override.text, path_of(override.key))
-        for setting in settings({override.key: value}):
-            found[setting.path or setting.written] = setting
-    return list(found.values())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuning.config.schema import TuningConfig, sections
+from tuning.registry import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,27 @@ RETIRED: dict[str, str] = {
 """Names that old configurations may hold and that change nothing today, with the reason."""
 
 
+MEANT: dict[str, str] = {
+    "batch_size": "per_device_train_batch_size",
+    "epochs": "num_train_epochs",
+    "eval_batch_size": "per_device_eval_batch_size",
+    "flash_attention": "use_flash_attn",
+    "lora_rank": "r",
+    "lr": "learning_rate",
+    "micro_batch_size": "per_device_train_batch_size",
+    "model": "model_name_or_path",
+    "num_epochs": "num_train_epochs",
+    "per_device_batch_size": "per_device_train_batch_size",
+    "rank": "r",
+    "scheduler": "lr_scheduler_type",
+    "sequence_len": "max_length",
+    "train_batch_size": "per_device_train_batch_size",
+    "train_file": "training_data_path",
+    "val_data_path": "validation_data_path",
+}
+"""What people write, and other programs read, for fields whose names look quite different."""
+
+
 @functools.cache
 def field_paths() -> Mapping[str, str]:
     """Map every flat field name to its path: `learning_rate` to `training.learning_rate`."""
@@ -73,6 +95,14 @@ def field_paths() -> Mapping[str, str]:
 def known_names() -> list[str]:
     """List every spelling that is understood, for suggestions."""
     return [*field_paths(), *ALIASES, *sections()]
+
+
+def suggestion(name: str) -> str | None:
+    """Name the field that a misspelt one stands for, or those with names like it; None: none has."""
+    if (meant := MEANT.get(name.lower().replace("-", "_"))) is not None:
+        return f"Did you mean '{meant}'?"
+    hint = did_you_mean(name, known_names())
+    return hint if hint.startswith("Did") else None
 
 
 @dataclass(frozen=True)
@@ -97,8 +127,9 @@ def settings(document: Mapping[str, Any], prefix: str = "") -> Iterator[Setting]
 
 
 def path_of(key: str) -> str | None:
-    """Return the path that a key stands for, in any of its spellings, or None where it is unknown."""
-    return next(iter(settings({key: None}))).path
+    """Return the path that a key stands for, in any of its spellings, or None where it is unknown or a section."""
+    found = next(iter(settings({key: None})), None)
+    return None if found is None else found.path
 
 
 def dotted(key: str, value: Any) -> Setting:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tuning.config.schema import TuningConfig
+from tuning.config.sections import ADAPTER_METHODS, ALORA_FIELDS, PROMPT_FIELDS
 from tuning.errors import Problem
 
 _SOURCES = ("training_data_path", "datasets", "data_config_path")
@@ -85,8 +86,34 @@ def precision(config: TuningConfig) -> Iterator[Problem]:
 
 def scratch(config: TuningConfig) -> Iterator[Problem]:
     """Refuse adapters on random weights: the base is never saved, so they could not be loaded again."""
-    if config.model.train_from_scratch and config.peft.peft_method == "lora":
+    if config.model.train_from_scratch and config.peft.peft_method in ADAPTER_METHODS:
         yield Problem("peft.peft_method", "adapters need trained weights under them; train_from_scratch has none")
+
+
+def adapters(config: TuningConfig) -> Iterator[Problem]:
+    """Refuse fields of another method, and what a method lacks or cannot be trained with."""
+    peft, method = config.peft, config.peft.peft_method
+    if method is None:
+        return
+    foreign = ALORA_FIELDS if method == "pt" else PROMPT_FIELDS if method == "alora" else ALORA_FIELDS + PROMPT_FIELDS
+    for name in foreign:
+        if getattr(peft, name) is not None:
+            owner = "alora" if name in ALORA_FIELDS else "pt"
+            yield Problem(f"peft.{name}", f"is of peft_method={owner}, and peft_method is {method}", hint="Keep one.")
+    if method == "alora" and (peft.alora_invocation_string is None) == (peft.alora_invocation_tokens is None):
+        hint = "Give one of alora_invocation_string and alora_invocation_tokens."
+        yield Problem("peft.alora_invocation_string", "peft_method=alora needs to know what invokes it", hint=hint)
+    if peft.prompt_tuning_init == "TEXT" and peft.prompt_tuning_init_text is None:
+        yield Problem("peft.prompt_tuning_init_text", "prompt_tuning_init=TEXT needs the text")
+    if method in ("alora", "pt"):
+        training = config.training.model_dump()
+        for name in ("packing", "eval_packing", "padding_free"):
+            if training[name]:
+                hint = f"Leave {name} out."
+                yield Problem(f"training.{name}", f"{method} needs each row in a sequence of its own", hint=hint)
+        if method == "alora" and training["gradient_checkpointing"]:
+            expected = "PEFT's aLoRA allows no evaluation between steps that checkpoint"
+            yield Problem("training.gradient_checkpointing", expected, hint="Leave it out.")
 
 
 def quantization(config: TuningConfig) -> Iterator[Problem]:
@@ -147,6 +174,7 @@ RULES: tuple[Callable[[TuningConfig], Iterable[Problem]], ...] = (
     streaming,
     precision,
     scratch,
+    adapters,
     quantization,
     folders,
     evaluation,

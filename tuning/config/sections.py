@@ -166,9 +166,10 @@ class Peft(Section):
     """Parameter-efficient fine-tuning."""
 
     peft_method: Annotated[
-        Literal["none", "lora"] | None, BeforeValidator(lambda v: v.lower() if isinstance(v, str) else v)
+        Literal["none", "lora", "alora", "pt"] | None, BeforeValidator(lambda v: v.lower() if isinstance(v, str) else v)
     ] = None
-    """none: train every weight; lora: train low-rank adapters. None: lora when a LoRA field is set, else none."""
+    """none: train every weight; lora: low-rank adapters; alora: adapters that act from an invocation on; pt: prompt
+    tuning, virtual tokens before the input. None: the method that has the fields that are set, else none."""
     r: Count | None = None
     """Rank of the adapters. None: chosen by the recommender."""
     lora_alpha: Positive | None = None
@@ -191,6 +192,28 @@ class Peft(Section):
     """Weight-decomposed adapters (DoRA)."""
     init_lora_weights: Flag | str | None = None
     """How adapters start: true, false, gaussian, pissa, olora … None: true (B is zero)."""
+    alora_invocation_string: Text | None = None
+    """Text from whose last place in a row on the adapters of alora act; its tokens must stand in the rows."""
+    alora_invocation_tokens: list[Integer] | None = None
+    """The same as token ids, instead of the text."""
+    num_virtual_tokens: Count | None = None
+    """Virtual tokens of prompt tuning. None: 8."""
+    prompt_tuning_init: Annotated[
+        Literal["RANDOM", "TEXT", "SAMPLE_VOCAB"] | None,
+        BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v),
+    ] = None
+    """How virtual tokens start: as a text, as tokens drawn from the vocabulary, or at random. None: TEXT where
+    prompt_tuning_init_text is given, else SAMPLE_VOCAB."""
+    prompt_tuning_init_text: Text | None = None
+    """Text that virtual tokens start as, repeated or cut to their number."""
+
+
+ADAPTER_METHODS = ("lora", "alora", "pt")
+"""Values of peft_method that leave the model's own weights as they are."""
+LORA_METHODS = ("lora", "alora")
+"""Those that train low-rank adapters."""
+ALORA_FIELDS = ("alora_invocation_string", "alora_invocation_tokens")
+PROMPT_FIELDS = ("num_virtual_tokens", "prompt_tuning_init", "prompt_tuning_init_text")
 
 
 class Quantization(Section):

@@ -123,6 +123,15 @@ def takes_only_text(annotation: Any) -> bool:
     return annotation is str
 
 
+def takes_list(annotation: Any) -> bool:
+    """Tell whether a type takes a list; an unknown one may."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return any(takes_list(option) for option in get_args(annotation) if option is not type(None))
+    if get_origin(annotation) is Annotated:
+        return takes_list(get_args(annotation)[0])
+    return get_origin(annotation) is list or annotation in (None, Any, list)
+
+
 def _flatten(metadata: Any) -> list[Any]:
     found: list[Any] = []
     for item in metadata:

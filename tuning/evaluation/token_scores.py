@@ -53,9 +53,10 @@ class TokenScorer:
             if self.in_parts is None:
                 self.in_parts = bool(kept) and self._makes_the_same(kept[-1], last)
             if self.in_parts:
-                wanted = kept[-1][:, :-1][mask]
+                wanted = kept[-1][:, -inputs["labels"].shape[1] : -1][mask]  # virtual tokens stand before the batch's
                 return _scored(wanted, labels[mask], self._logits, self.vocab_size())
         logits = self.model(**given, use_cache=False).logits
+        logits = logits[:, -inputs["labels"].shape[1] :]
         return _scored(logits[:, :-1][mask], labels[mask], lambda part: part, logits.shape[-1])
 
     def vocab_size(self) -> int:

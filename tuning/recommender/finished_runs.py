@@ -20,7 +20,7 @@ from tuning.errors import ConfigError, DataError, Problem
 from tuning.recommender.model_facts import ModelFacts, read_model
 from tuning.recommender.model_files import load_json
 from tuning.recommender.run_records import CONFIG_FILE, EVENTS_FILE, NotARunError, RunRecord, read_record, section
-from tuning.recommender.values import number, whole
+from tuning.recommender.values import is_lora, is_prompt_tuning, number, whole
 
 DEEPEST_FOLDERS = 4
 """Levels below a folder of history that are looked into."""
@@ -106,10 +106,10 @@ def read_run(folder: Path) -> FinishedRun:
 
 
 def method_of(ir: IR) -> str:
-    """Name what a document trains, as learning rates are told apart: lora, full or scratch."""
+    """Name what a document trains, as learning rates are told apart: lora, full, pt or scratch."""
     if ir.get("model.train_from_scratch") is True:
         return "scratch"
-    return "lora" if ir.get("peft.peft_method") == "lora" else "full"
+    return "lora" if is_lora(ir) else "pt" if is_prompt_tuning(ir) else "full"
 
 
 def _load(folder: Path) -> FinishedRun | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tuning.config.ir import IR
+from tuning.config.sections import LORA_METHODS
 
 
 def number(ir: IR, path: str) -> float | None:
@@ -25,8 +26,18 @@ def by_user(ir: IR, path: str) -> Any:
 
 
 def is_lora(ir: IR) -> bool:
-    """Tell whether adapters are trained instead of all weights."""
-    return ir.get("peft.peft_method") == "lora"
+    """Tell whether low-rank adapters are trained instead of all weights."""
+    return ir.get("peft.peft_method") in LORA_METHODS
+
+
+def is_prompt_tuning(ir: IR) -> bool:
+    """Tell whether only virtual tokens are trained."""
+    return ir.get("peft.peft_method") == "pt"
+
+
+def needs_rows_alone(ir: IR) -> bool:
+    """Tell whether the method needs each row in a sequence of its own: aLoRA looks for one invocation in each."""
+    return ir.get("peft.peft_method") in ("alora", "pt")
 
 
 def is_from_scratch(ir: IR) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,16 +82,23 @@ def as_text(runs: Sequence[LocalRun]) -> str:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print what differs between two or more runs."""
+def main(
+    argv: Sequence[str] | None = None, write_page: Callable[[Sequence[LocalRun], Path], Path] | None = None
+) -> int:
+    """Print what differs between two or more runs; with `write_page` there is an option that has a page written."""
     parser = argparse.ArgumentParser(prog="tune compare", description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or its name")
     parser.add_argument("--folder", type=Path, help="where names are looked for (default: runs, or here)")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    if write_page is not None:
+        parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with curves, and print its name")
     args = parser.parse_args(argv)
     if len(args.runs) < 2:
         parser.error("give at least two runs")
     runs = [named_run(name, args.folder or default_folder()) for name in args.runs]
+    if write_page is not None and args.html is not None:
+        print(write_page(runs, args.html))
+        return EXIT_SUCCESS
     print(json.dumps(as_json(runs), indent=2, ensure_ascii=False) if args.json else as_text(runs))
     return EXIT_SUCCESS
 
@@ -115,7 +121,3 @@ def _with_source(run: LocalRun, path: str, value: Any) -> str:
 def _cell(value: Any) -> str:
     text = shown(value)
     return text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}…"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

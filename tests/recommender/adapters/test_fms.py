@@ -109,6 +109,8 @@ def test_the_tuning_file_is_read_with_its_own_names_and_ours() -> None:
         ({"tuning_strategy": "lora"}, "lora"),
         ({"peft_method": "none"}, "none"),
         ({"peft_method": "LoRA"}, "lora"),
+        ({"peft_method": "pt"}, "pt"),
+        ({"peft_method": "alora"}, "alora"),
         ({}, None),
     ],
 )
@@ -117,7 +119,7 @@ def test_the_method_is_named_in_two_ways(given: dict[str, Any], method: str | No
 
 
 def test_methods_that_are_not_trained_here_are_told_of() -> None:
-    assert set(lost(read_files(tuning={"peft_method": "pt"}))) == {"peft_method"}
+    assert set(lost(read_files(tuning={"peft_method": "ia3"}))) == {"peft_method"}
 
 
 def test_the_data_file_decides_about_rows() -> None:

@@ -19,6 +19,7 @@ _ENOUGH_ROWS = 4
 _UNMEASURED_ROWS = 8
 _SOURCE = "Schulman et al., LoRA Without Regret, 2025: adapters learn best below 32; ms-swift's examples: 16"
 _MEMORY_SOURCE = "the closed form in tuning/recommender/memory.py"
+_ALORA = "PEFT 0.21, tuners/lora/model.py: one forward pass before each backward pass"
 
 
 class GradientCheckpointing(Action):
@@ -26,6 +27,9 @@ class GradientCheckpointing(Action):
 
     def apply(self, ir: IR, facts: Facts) -> Recommendation | None:
         """Compare the step without checkpointing with the memory of the device."""
+        if ir.get("peft.peft_method") == "alora":
+            comment = "PEFT's aLoRA refuses an evaluation between two steps that checkpoint."
+            return suggest({"training.gradient_checkpointing": False}, comment, Kind.COMPATIBILITY, _ALORA)
         given = whole(ir, "training.per_device_train_batch_size") if _is_given(ir) else None
         wanted = given or min(_ENOUGH_ROWS, _share(ir, facts))
         step = replace(planned_step(ir, facts), rows=wanted, gradient_checkpointing=False)

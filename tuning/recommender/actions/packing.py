@@ -13,7 +13,7 @@ from tuning.recommender.data_facts import DataFacts
 from tuning.recommender.facts import Facts
 from tuning.recommender.memory_plan import LENGTH_STEP, most_rows, planned_step
 from tuning.recommender.schedule import max_steps, world_size
-from tuning.recommender.values import by_user, counted, number, power_of_two_up_to, whole
+from tuning.recommender.values import by_user, counted, needs_rows_alone, number, power_of_two_up_to, whole
 
 _SHORTEST_PACKED = 1024
 """Tokens of a packed sequence at least. Source: the default of TRL's max_length."""
@@ -57,7 +57,7 @@ class Packing(Action):
 
 def _keeps_rows_apart(ir: IR, facts: Facts) -> bool:
     """Tell whether no token sees another row: by a variable-length kernel, in a model that carries no state on."""
-    if by_user(ir, "training.padding_free") is False or facts.model is None:
+    if by_user(ir, "training.padding_free") is False or facts.model is None or needs_rows_alone(ir):
         return False
     if facts.model.model_type in SEES_OTHER_ROWS:
         return False

@@ -25,13 +25,13 @@ NOT_READ = {
     "trainer_controller_config_file": "there is no trainer controller here",
 }
 """Keys of the tuning file without a counterpart here, with the reason."""
-_METHODS = {"lora": "lora", "none": "none", "full": "none"}
+_METHODS = {"lora": "lora", "alora": "alora", "pt": "pt", "none": "none", "full": "none"}
 
 
 def _read_method(value: Any) -> str:
     word = str(value).lower()
     if word not in _METHODS:
-        raise NotSayable(f"{value!r} is not trained here; there are lora and none")
+        raise NotSayable(f"{value!r} is not trained here; there are lora, alora, pt and none")
     return _METHODS[word]
 
 

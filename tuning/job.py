@@ -1,0 +1,80 @@
+"""A run that is decided and not started: its configuration read, completed and checked, without torch or numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tuning import console
+from tuning.config.building import build_config, complete, with_checked_values
+from tuning.config.files import missing_files
+from tuning.config.ir import DEFAULT, IR
+from tuning.config.loading import load_ir, load_mapping
+from tuning.config.rules import held_out_rows
+from tuning.config.schema import TuningConfig
+from tuning.data.data_config import with_datasets
+from tuning.data.rows import load_rows
+from tuning.data.run_datasets import unusable_datasets
+from tuning.data.sources import missing_sources
+from tuning.data.streaming import stream_rows
+from tuning.errors import Problem
+from tuning.evaluation.requirements import rows_to_ask, unusable_evaluation
+from tuning.model import find_checkpoint, seed_of, unusable_model
+from tuning.quantization import unusable_quantization
+from tuning.recommender.action import Recommendation
+from tuning.recommender.engine import recommend
+from tuning.trackers.tracker_factory import check_trackers
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is decided and not started: its configuration, the same as a document, and what was recommended."""
+
+    config: TuningConfig
+    document: IR
+    recommendations: tuple[Recommendation, ...]
+
+
+def load_config(
+    source: Sequence[str] | Mapping[str, Any] = (),
+    overlay: IR | None = None,
+    recipe: str = "",
+    needs_folder: bool = True,
+) -> Job:
+    """Read, complete and check the configuration that a command line or a mapping gives.
+
+    A command line wins over `overlay`, the values of a recipe; `recipe` names it. `needs_folder` False: nothing will be
+    written to a run folder, so none has to be named.
+
+    Raises:
+        ConfigError: with every problem in it.
+    """
+    loaded = load_mapping(source) if isinstance(source, Mapping) else load_ir(source, None, overlay, recipe)
+    console.tell_notices(loaded.notices)
+    checks = (missing_files, missing_sources, unusable_datasets, unusable_model, unusable_evaluation, unusable_trackers)
+    nowhere = {} if needs_folder or loaded.ir.get("training.output_dir") else {"training": {"output_dir": "."}}
+    ir = with_datasets(loaded.ir.merge(nowhere, DEFAULT), loaded.problems)
+    given = build_config(ir, checks, loaded.problems)
+    ir = with_checked_values(ir, given)
+    recommendations: list[Recommendation] = []
+    if given.recommender.recommend:
+        ir, recommendations = recommend(ir)
+    config = build_config(ir, (held_out_rows, rows_to_ask, unusable_quantization))
+    return Job(config, complete(ir, config), tuple(recommendations))
+
+
+def check(config: TuningConfig) -> None:
+    """Look at what a run would look at before it imports torch, and change nothing.
+
+    Raises:
+        UserError: the run would refuse the checkpoint or the rows.
+    """
+    find_checkpoint(config)
+    read = stream_rows if config.data.streaming else load_rows
+    read(config.data, seed_of(config))
+
+
+def unusable_trackers(config: TuningConfig) -> list[Problem]:
+    """Name what is wrong with the trackers, from their names, packages and options alone."""
+    return check_trackers(config.tracking.model_dump())
