@@ -23,7 +23,7 @@ def config(tiny_config_only_model: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--config"], "expected a model's folder or Hub id first"),
+        (["--config"], "a model's folder or Hub id is required"),
         (["./none", "rows.jsonl=1"], "there is no such field"),
         (["./none"], "there are no rows to measure on"),
         (["./none", "validation_fraction=0.5", "training_data_path=none.jsonl"], "there is no such file"),

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made_up_runs import make_run
+from run_folders_with_reports import make_run
 
 from tuning.cli import main as tune
 from tuning.report.data import load_report

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from made_up_runs import LOSSES, make_run
+from run_folders_with_reports import LOSSES, make_run
 from playwright.sync_api import Page, expect
 
 from tuning.cli import main as tune

@@ -45,7 +45,7 @@ def find_config(name: str, recipe: str | None = None) -> Path:
     Raises:
         UserError: there is none, or there are several.
     """
-    if Path(name).is_file():
+    if Path(name).is_file() or Path(name).is_symlink():  # of a link that leads nowhere, reading it tells
         return Path(name)
     known = named_configs()
     wanted = [config for config in known if name in (config.name, f"{config.recipe}/{config.name}")]

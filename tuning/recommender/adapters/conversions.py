@@ -128,7 +128,11 @@ def method_of(writing: Writing) -> str:
     """Take what is trained, as the run would resolve it: adapters where a field of theirs or 4 or 8 bits say so."""
     quantized = any(writing.get(f"quantization.load_in_{bits}bit") is True for bits in (4, 8))
     given = quantized or any(path.startswith("peft.") for path in writing.left)
-    return writing.take("peft.peft_method") or ("lora" if given else "none")
+    method = writing.take("peft.peft_method") or ("lora" if given else "none")
+    if method in ("lora", "none"):
+        return method
+    writing.skip("peft.peft_method", method, "is not offered there; all weights would be trained")
+    return "none"
 
 
 def drop_bias(writing: Writing) -> None:
