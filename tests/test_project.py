@@ -50,7 +50,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "baseline_callback": set(),
     "measurement": FOUNDATION | {"data", "evaluation", "trackers", "baseline_callback"},
     "saved_model": FOUNDATION | {"model", "tokenizer"},
-    "evaluate_cli": {"job"} | FOUNDATION
+    "evaluate_cli": {"job"}
+    | FOUNDATION
     | {"data", "evaluation", "trackers", "measurement", "saved_model", "sft_trainer", "tokenizer", "model"}
     | {"preparation", "arguments", "console", "recommender"},
     "generate_cli": FOUNDATION | {"data", "evaluation", "saved_model", "tokenizer", "model", "console", "recommender"},

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from run_folders_with_reports import LOSSES, make_run
 from playwright.sync_api import Page, expect
+from run_folders_with_reports import LOSSES, make_run
 
 from tuning.cli import main as tune
 from tuning.report.page import write_report
