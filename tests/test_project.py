@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -30,10 +31,11 @@ ADRS = sorted((ROOT / "docs" / "adrs").glob("*.md"))
 LONGEST_MODULE = 350
 LONGEST_FUNCTION = 50
 
-FOUNDATION = {"errors", "registry", "config"}
+FOUNDATION = {"errors", "registry", "config", "whole_files"}
 PARTS = {"trackers", "acceleration", "data", "evaluation", "export", "arguments"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "whole_files": set(),
     "registry": {"errors"},
     "config": {"errors", "registry"},
     **{part: FOUNDATION for part in PARTS},
@@ -144,6 +146,14 @@ def imported_parts(path: Path) -> Iterator[str]:
         yield from (name.split(".")[1] for name in names if name.startswith("tuning.") and name.count("."))
 
 
+def imported_packages(path: Path) -> Iterator[str]:
+    """Yield the packages from outside that a module imports, wherever the import stands."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        yield from {name.partition(".")[0] for name in names} - {*sys.stdlib_module_names, "tuning"}
+
+
 def tracked_texts() -> Iterator[tuple[str, str]]:
     """Yield the name and the text of every file that git tracks or would track."""
     listed = subprocess.run(
@@ -214,6 +224,24 @@ def test_every_module_can_be_imported_without_any_extra(tmp_path: Path) -> None:
     code = WITHOUT_EXTRAS + f"import importlib\nfor name in {names!r}: importlib.import_module(name)"
     result = run_python(code, tmp_path)
     assert result.returncode == 0, result.stderr
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    """A package that only comes along with another one goes away with it."""
+    project = pyproject()["project"]
+    declared = [
+        *project["dependencies"],
+        *(each for extra in project["optional-dependencies"].values() for each in extra),
+    ]
+    known = {re.split(r"[\[<>=]", name)[0].lower().replace("_", "-") for name in declared}
+    distributions = importlib.metadata.packages_distributions()
+    imported = {name for path in MODULES for name in imported_packages(path)}
+    lacking = {name for name in imported if name in distributions and not known & _names(distributions[name])}
+    assert lacking == set()
+
+
+def _names(distributions: list[str]) -> set[str]:
+    return {name.lower().replace("_", "-") for name in distributions}
 
 
 def test_every_extra_that_an_error_names_exists() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ from tuning.fingerprints import data_files, data_fingerprint, model_files, model
 from tuning.row_digests import MOST_BLOCKS, row_digests
 from tuning.trackers.plain_values import to_plain
 from tuning.trackers.redaction import redact
+from tuning.whole_files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -74,12 +74,9 @@ class Manifest:
     def _write(self) -> None:
         if not self._is_open:
             return
-        draft = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         text = json.dumps(self._content, indent=1, ensure_ascii=False, default=str)
         try:
-            # Half a character, which UTF-8 has no bytes for, is written as JSON's own escape.
-            draft.write_bytes(f"{text}\n".encode("utf-8", "backslashreplace"))
-            draft.replace(self._path)
+            write_whole(self._path, f"{text}\n", "backslashreplace")  # which is JSON's own escape
         except OSError as error:
             logger.warning("%s cannot be written: %s", self._path, error)
 

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +23,15 @@ from tuning.trackers.redaction import redact
 from tuning.trackers.sync import set_aside
 from tuning.trackers.tracker import Tracker
 from tuning.trackers.tracker_factory import create_tracker
+from tuning.whole_files import write_whole
 from tuning.world import rank
 
 logger = logging.getLogger(__name__)
 
-_RESULTS = ("eval.json", "eval.csv", "predictions.jsonl", "baseline.json", "skipped_rows.jsonl", "audit.json")
+_RESULTS = (
+    *("eval.json", "eval.csv", "predictions.jsonl", "baseline.json", "skipped_rows.jsonl", "audit.json"),
+    "report.html",
+)
 """What a run leaves beside its checkpoints that another run would seem to have found."""
 CONFIG_FILE = "config.json"
 RECOMMENDATIONS_FILE = "recommendations.json"
@@ -145,10 +148,7 @@ def first_line(error: BaseException) -> str:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file so that nobody ever reads half of it."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
-    temporary.write_text(f"{text}\n", encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, f"{json.dumps(content, indent=2, ensure_ascii=False, default=str)}\n")
 
 
 def as_document(document: IR) -> Mapping[str, Any]:

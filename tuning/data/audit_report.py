@@ -16,6 +16,7 @@ from tuning.data.finding import MOST_PLACES_TOLD
 from tuning.data.prepared_key import lock_file
 from tuning.data.rows import Rows
 from tuning.errors import DataError
+from tuning.whole_files import write_whole
 
 if TYPE_CHECKING:
     from tuning.data.prepared import Prepared
@@ -96,9 +97,7 @@ def audit_params(found: Audit) -> dict[str, Any]:
 def write_audit(found: Audit, folder: Path) -> Path:
     """Write an audit with all its places to a folder; returns the file."""
     file = folder / AUDIT_FILE
-    part = file.with_suffix(".part")
-    part.write_text(f"{json.dumps(found.to_dict(), indent=2, ensure_ascii=False)}\n", encoding="utf-8")
-    part.replace(file)
+    write_whole(file, f"{json.dumps(found.to_dict(), indent=2, ensure_ascii=False)}\n")
     return file
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from tuning.config.sections import Evaluation
 from tuning.evaluation.questions import Question
-from tuning.evaluation.results import scores_of, to_json, write_text
+from tuning.evaluation.results import scores_of, to_json
+from tuning.whole_files import write_whole
 
 BASELINE_FILE = "baseline.json"
 _ROWS_AT_ONCE = 1000
@@ -46,4 +47,4 @@ def read_baseline(folder: Path, fingerprint: str) -> dict[str, float] | None:
 
 def write_baseline(folder: Path, metrics: Mapping[str, float], fingerprint: str) -> None:
     """Keep the base's scores, for when the run is gone on with."""
-    write_text(folder / BASELINE_FILE, to_json({"fingerprint": fingerprint, "scores": scores_of(metrics)}))
+    write_whole(folder / BASELINE_FILE, to_json({"fingerprint": fingerprint, "scores": scores_of(metrics)}))

@@ -6,13 +6,13 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tuning.evaluation.generation_metrics import Prediction
+from tuning.whole_files import write_whole
 
 PREDICTIONS_FILE = "predictions.jsonl"
 _FORMATS = ("json", "csv")
@@ -65,11 +65,11 @@ class EvalResult:
         Those of the three that are not written now are removed: they would tell of another evaluation.
         """
         written = [folder / f"eval.{file_format}"]
-        write_text(written[0], self._csv() if file_format == "csv" else to_json(self.to_dict()))
+        write_whole(written[0], self._csv() if file_format == "csv" else to_json(self.to_dict()))
         if self.predictions:
             written.append(folder / PREDICTIONS_FILE)
             rows = (_as_json(prediction_dict(found)) for found in self.predictions)
-            write_text(written[1], "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+            write_whole(written[1], "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
         for name in (*(f"eval.{other}" for other in _FORMATS), PREDICTIONS_FILE):
             if folder / name not in written:
                 (folder / name).unlink(missing_ok=True)
@@ -111,13 +111,6 @@ def prediction_dict(prediction: Prediction) -> dict[str, Any]:
 def to_json(document: Mapping[str, Any]) -> str:
     """Write a document as JSON, with null for each number that is none: JSON knows no NaN."""
     return f"{json.dumps(_as_json(document), indent=2, ensure_ascii=False, default=str)}\n"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that nobody ever reads half of it."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _as_json(value: Any) -> Any:

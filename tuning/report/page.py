@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from html import escape
 from pathlib import Path
 
 from tuning.errors import UserError
 from tuning.report import origins, results
 from tuning.report.data import RunReport, load_report
+from tuning.whole_files import write_whole
 
 REPORT_FILE = "report.html"
 _HERE = Path(__file__).parent
@@ -64,10 +64,8 @@ def write_page(text: str, file: Path) -> Path:
     Raises:
         UserError: the file cannot be written.
     """
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        draft.write_bytes(text.encode("utf-8", "replace"))
-        draft.replace(file)
+        write_whole(file, text, "replace")
     except OSError as error:
         raise UserError(f"'{file}' cannot be written: {error.strerror or error}. Give another file.") from error
     return file
