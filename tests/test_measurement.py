@@ -249,5 +249,6 @@ def test_results_of_an_earlier_run_are_moved_out_of_the_way(settings: dict[str, 
     trained({**settings, "save_strategy": "no"})
     train({**settings, "resume_from_checkpoint": False, "eval_save_format": "csv"} | {"baseline": False})
     run = Path(settings["output_dir"])
-    assert {path.name for path in (run / "earlier.1").iterdir()} == {"eval.json", "baseline.json", "predictions.jsonl"}
+    earlier = {path.name for path in (run / "earlier.1").iterdir()}
+    assert earlier == {"eval.json", "baseline.json", "predictions.jsonl", "report.html"}
     assert not (run / "eval.json").exists() and not (run / "baseline.json").exists()

@@ -13,5 +13,9 @@ def write_whole(path: Path, text: str, errors: str = "strict") -> None:
         OSError: the file cannot be written.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(text.encode("utf-8", errors))
-    draft.replace(path)
+    try:
+        draft.write_bytes(text.encode("utf-8", errors))
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_tables import token_table
 
 from tuning.data.audit import Audit, audit
 from tuning.data.audit_tokens import SpecialTokens
@@ -14,7 +15,7 @@ from tuning.data.pieces import Cutter
 from tuning.data.rows import Rows
 from tuning.data.sources import Row, Skipped
 from tuning.data.templates import CHATML, chat_renderer
-from tuning.data.token_table import TokenTable, token_table
+from tuning.data.token_table import TokenTable
 from tuning.data.tokenization import IGNORED_LABEL, Encoder, TokenRow, tokenize
 
 WORDS = ("heron", "river", "lantern", "kettle", "umbrella", "evening", "alphabet", "order", "water", "hall")

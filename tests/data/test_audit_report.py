@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_tables import token_table
 
 from tuning.data.audit import Audit, Lengths, SplitCounts
 from tuning.data.audit_report import AUDIT_FILE, audit_params, audit_prepared, refuse_warnings, tell_audit, write_audit
@@ -16,7 +17,6 @@ from tuning.data.prepared import Prepared
 from tuning.data.rows import Rows
 from tuning.data.sources import Row
 from tuning.data.templates import CHATML
-from tuning.data.token_table import token_table
 
 COUNTS = SplitCounts(12, 12, 120, 60, 0.5, Lengths(10.0, 10, 11, 12, 12), Lengths(5.0, 5, 6, 6, 6))
 PLACES = tuple(f"rows.jsonl row {number}" for number in range(1, 13))
@@ -96,9 +96,10 @@ def test_rows_are_read_again_where_nothing_is_kept(encoding: Encoding, tmp_path:
 
 def test_tokens_that_can_only_be_read_are_audited_all_the_same(encoding: Encoding, tmp_path: Path) -> None:
     prepared = prepared_rows(tmp_path / "tokens", encoding)
-    (tmp_path / "tokens" / AUDIT_FILE).with_suffix(".part").mkdir()  # so that the file cannot be written
+    (prepared.folder / AUDIT_FILE).mkdir()  # so that the file cannot be written
+    before = sorted(prepared.folder.iterdir())
     assert [finding.code for finding in audit_prepared(prepared, encoding, no_rows).findings] == ["wrong_encoding"]
-    assert not (prepared.folder / AUDIT_FILE).exists()
+    assert sorted(prepared.folder.iterdir()) == before
 
 
 def no_rows() -> Rows:

@@ -10,7 +10,8 @@ from typing import Any
 
 from tuning.config.sections import Dataset, Handler
 from tuning.data.handler_arguments import with_lists, wrong_arguments
-from tuning.data.tokenization import ADD_EOS_TOKEN, MAX_NUM_TOKENS
+from tuning.data.pieces import ADD_EOS_TOKEN
+from tuning.data.tokenization import MAX_NUM_TOKENS
 from tuning.errors import ConfigError, DataError, UserError, shown
 from tuning.registry import Registry
 

@@ -12,6 +12,8 @@ from tuning.errors import DataError
 Messages = Sequence[Mapping[str, Any]]
 RenderChat = Callable[[Messages, Any, bool], str]
 """Messages, tools, and whether a prompt for an answer follows, to text; see `chat_renderer`."""
+ADD_EOS_TOKEN = "add_eos_token"
+"""Key of a converted row that says, where it is false, that its text ends without the end token."""
 
 
 class Piece(NamedTuple):
@@ -57,7 +59,7 @@ class Cutter:
         return "messages" in row or not isinstance(row.get("prompt", ""), str)
 
     def _ended(self, text: str, row: Mapping[str, Any]) -> str:
-        is_whole = text.endswith(self.eos_token) or row.get("add_eos_token") is False
+        is_whole = text.endswith(self.eos_token) or row.get(ADD_EOS_TOKEN) is False
         return text if is_whole else text + self.eos_token
 
     def _exchange(self, prompt: Messages, completion: Messages, tools: Any) -> list[Piece]:

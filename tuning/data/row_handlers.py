@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tuning.data.handlers import Columns, DataHandler
+from tuning.data.pieces import ADD_EOS_TOKEN
 from tuning.data.templates import row_renderer
-from tuning.data.tokenization import ADD_EOS_TOKEN, MAX_NUM_TOKENS
+from tuning.data.tokenization import MAX_NUM_TOKENS
 from tuning.errors import DataError, UserError
 
 _FROM_TOKENIZING = frozenset({"input_ids", "labels", "attention_mask"})

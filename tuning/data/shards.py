@@ -17,6 +17,7 @@ import numpy as np
 
 from tuning.data.encoding import Encoding, one_thread
 from tuning.data.sources import Row, Skipped
+from tuning.data.token_table import token_schema
 from tuning.data.tokenization import TokenRow
 from tuning.errors import DataError, TuningError
 
@@ -124,17 +125,9 @@ def _write(file: Path, tokens: Iterator[TokenRow], first: int) -> None:
     """Write tokens in the stream layout, which `datasets` maps into memory."""
     import pyarrow
 
-    with pyarrow.OSFile(str(file), "wb") as sink, pyarrow.ipc.new_stream(sink, _schema()) as writer:
+    with pyarrow.OSFile(str(file), "wb") as sink, pyarrow.ipc.new_stream(sink, token_schema()) as writer:
         while batch := list(itertools.islice(tokens, _BATCH_ROWS)):
             writer.write_batch(_record_batch(batch, first))
-
-
-def _schema() -> pyarrow.Schema:
-    """Name the columns of `TokenTable`."""
-    import pyarrow
-
-    ids, number = pyarrow.list_(pyarrow.int32()), pyarrow.int32()
-    return pyarrow.schema({"input_ids": ids, "labels": ids, "row": number, "num_lost": number})
 
 
 def _record_batch(rows: Sequence[TokenRow], first: int) -> pyarrow.RecordBatch:
@@ -147,7 +140,7 @@ def _record_batch(rows: Sequence[TokenRow], first: int) -> pyarrow.RecordBatch:
         np.array([first + row.row for row in rows], np.int32),
         np.array([row.num_lost for row in rows], np.int32),
     ]
-    return pyarrow.record_batch([*lists, *map(pyarrow.array, numbers)], schema=_schema())
+    return pyarrow.record_batch([*lists, *map(pyarrow.array, numbers)], schema=token_schema())
 
 
 def _lists(offsets: Any, values: Iterable[Sequence[int]]) -> pyarrow.ListArray:

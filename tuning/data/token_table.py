@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from tuning.data.tokenization import TokenRow
 
 if TYPE_CHECKING:
     import pyarrow
@@ -25,12 +23,9 @@ class TokenTable:
     places: Sequence[str]
 
 
-def token_table(rows: Iterable[TokenRow], places: Sequence[str]) -> TokenTable:
-    """Collect tokenized rows."""
+def token_schema() -> pyarrow.Schema:
+    """Name the columns and their types."""
     import pyarrow
 
-    ids = pyarrow.list_(pyarrow.int32())
-    fields = {"input_ids": ids, "labels": ids, "row": pyarrow.int32(), "num_lost": pyarrow.int32()}
-    columns = list(zip(*rows, strict=True)) or [()] * len(fields)
-    arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, fields.values(), strict=True)]
-    return TokenTable(pyarrow.table(arrays, names=list(fields)), places)
+    ids, number = pyarrow.list_(pyarrow.int32()), pyarrow.int32()
+    return pyarrow.schema({"input_ids": ids, "labels": ids, "row": number, "num_lost": number})

@@ -12,8 +12,6 @@ from tuning.errors import DataError
 
 IGNORED_LABEL = -100
 """Label of a token that is not trained on, in torch and in transformers."""
-ADD_EOS_TOKEN = "add_eos_token"
-"""Key of a converted row that says, where it is false, that its text ends without the end token."""
 MAX_NUM_TOKENS = "max_num_tokens"
 """Key of a converted row that holds the number of tokens above which a sequence made of it is left out."""
 _BATCH_ROWS = 512

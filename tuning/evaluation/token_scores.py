@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from tuning.data.tokenization import IGNORED_LABEL
+
 logger = logging.getLogger(__name__)
 
-IGNORED_LABEL = -100
 _LOGITS_AT_ONCE = 2**25
 """Numbers of the logits that are held at once: 128 MiB of single precision."""
 
