@@ -9,16 +9,17 @@ DEV := $(VENV)/.dev-installed
 # Twice quiet: some machines warn of each index that lacks a package. Errors are shown.
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 
-.PHONY: help quickstart test test-fast browser check format faults bench-tracking bench-memory bench-recommender bench-api bench-preprocessing clean
+.PHONY: help quickstart test test-fast browser check format faults bench bench-tracking bench-memory bench-recommender bench-api bench-preprocessing clean
 
 help:
 	@echo "make quickstart   set up and train a small model, tracked to Aim and MLflow (minutes, most of it installing)"
 	@echo "make test         set up and run all tests"
 	@echo "make test-fast    set up and run the tests that neither train nor start servers"
 	@echo "make browser      make sure that there is a Chromium for the tests of web pages, or install one"
-	@echo "make check        formatting, lint, types"
+	@echo "make check        formatting, lint, types, security"
 	@echo "make format       format and mend what ruff can mend"
 	@echo "make faults       break every tracker's store in every way, and write docs/faults.md (about an hour)"
+	@echo "make bench        compare the speed of training with TRL's, and with benchmarks/reference.csv (some 30 minutes)"
 	@echo "make bench-tracking  measure what tracking costs, and write docs/faults.md (some 10 minutes)"
 	@echo "make bench-memory  compare estimated, traced and measured memory, and write docs/memory.md (some 20 minutes)"
 	@echo "make bench-recommender  train recommended and other configurations, and write docs/recommended-runs.md (an hour)"
@@ -45,10 +46,11 @@ browser: $(DEV)
 	-@$(BIN)/python tests/browser.py
 
 check: $(DEV)
-	@echo "==> ruff format --check, ruff check, pyright"
+	@echo "==> ruff format --check, ruff check, pyright, bandit"
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/pyright --pythonpath $(BIN)/python
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive tuning --severity-level medium
 
 format: $(DEV)
 	@echo "==> ruff format, ruff check --fix"
@@ -58,6 +60,10 @@ format: $(DEV)
 faults: $(DEV)
 	@echo "==> python -m benchmarks.faults"
 	@$(BIN)/python -m benchmarks.faults
+
+bench: $(DEV)
+	@echo "==> python -m benchmarks.run --scenarios benchmarks/scenarios.yaml"
+	@$(BIN)/python -m benchmarks.run --scenarios benchmarks/scenarios.yaml
 
 bench-tracking: $(DEV)
 	@echo "==> python -m benchmarks.tracking"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tuning import __version__
 from tuning.cli import COMMANDS, Command, main
 
 HELP = Path(__file__).resolve().parent / "help"
@@ -65,6 +66,23 @@ def test_a_command_has_a_help_of_its_own(command: str, capsys: pytest.CaptureFix
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "COMMAND" in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"tuning {__version__}\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("word", ["--help", "ls"])
+def test_a_reader_that_has_had_enough_is_no_error(word: str, unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(HELP.parent.parent), "PYTHONUNBUFFERED": unbuffered}
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "tuning.cli", word]
+    done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, env=environment, text=True)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_help_fits_a_screen_and_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,7 +122,7 @@ def test_a_recipe_tells_its_help(folder: Path, capsys: pytest.CaptureFixture[str
     assert main(["lora_finetune", "--help"]) == 0
     assert "example:\n  tune lora_finetune --config " in capsys.readouterr().out
     assert main(["my_recipe.py", "--help"]) == 0
-    assert "params:\n  to\n  times\n  output" in capsys.readouterr().out
+    assert "params:\n  to: str\n  times: int\n  output: " in capsys.readouterr().out
 
 
 @pytest.fixture

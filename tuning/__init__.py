@@ -8,6 +8,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "AccelerationFramework": "tuning.acceleration.framework",
+    "AccelerationPlugin": "tuning.acceleration.plugin",
     "Action": "tuning.recommender.action",
     "IR": "tuning.config.ir",
     "Recommendation": "tuning.recommender.action",

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
 import sys
 import warnings
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tuning.config.hf_fields import sft_config_fields
@@ -25,9 +22,6 @@ _OURS = frozenset(
 """Fields of SFTConfig that are acted on before the trainer exists."""
 _VIRTUAL_TOKENS = 8
 """Source: the default of fms-hf-tuning."""
-_ROWS_LOOKED_AT = 1000
-
-logger = logging.getLogger(__name__)
 
 
 def sft_config(config: TuningConfig) -> SFTConfig:
@@ -111,33 +105,6 @@ def invocation_tokens(peft: Peft, tokenizer: PreTrainedTokenizerBase) -> list[in
     if peft.alora_invocation_tokens is not None:
         return peft.alora_invocation_tokens
     return tokenizer.encode(str(peft.alora_invocation_string), add_special_tokens=False)
-
-
-def check_invocation(rows: Iterable[Any], peft: Peft, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse aLoRA where no row holds what invokes it, and warn where some of the first rows do not.
-
-    A text can have other tokens inside of a row than alone; nothing would be trained then, without an error.
-
-    Raises:
-        UserError: no row holds the tokens.
-    """
-    if peft.peft_method != "alora":
-        return
-    wanted = invocation_tokens(peft, tokenizer)
-    holds = [_holds(list(row["input_ids"]), wanted) for row in itertools.islice(rows, _ROWS_LOOKED_AT)]
-    if not any(holds):
-        raise UserError(
-            f"peft.alora_invocation_string: the tokens {wanted} stand in none of the first {len(holds)} rows; a text "
-            "has other tokens where it touches its neighbours: begin and end it at a special token or a line break"
-        )
-    if not all(holds):
-        logger.warning(
-            "aLoRA: %d of the first %d rows hold no invocation and train nothing", holds.count(False), len(holds)
-        )
-
-
-def _holds(ids: list[int], wanted: list[int]) -> bool:
-    return any(ids[start : start + len(wanted)] == wanted for start in range(len(ids) - len(wanted) + 1))
 
 
 def _prompt_config(config: TuningConfig, new_token_ids: list[int]) -> PeftConfig:

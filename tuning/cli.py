@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from tuning import __version__
 from tuning.errors import EXIT_SUCCESS, TuningError
 
 _HELP = {"-h", "--help"}
@@ -47,6 +48,7 @@ COMMANDS = (
         "let a saved model write",
         'tune generate runs/first/model --prompt "The river"',
     ),
+    Command("export", "tuning.export.cli:main", "write for other programs", "tune export runs/first --to gguf"),
     Command(
         "import",
         "tuning.recommender.import_cli:main",
@@ -70,11 +72,11 @@ COMMANDS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one `tune` command; returns its exit code: 0, 1 for the user's input, others as the command's help says."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in _HELP:
-        print(help_text())
-        return EXIT_SUCCESS
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look for them in every installed package
     try:
-        return _run(words[0], words[1:])
+        code = _run(words)
+        sys.stdout.flush()  # while it can still be told that nobody reads
+        return code
     except TuningError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -105,7 +107,17 @@ def help_text() -> str:
     return "\n".join([*usage, *rows])
 
 
-def _run(name: str, words: list[str]) -> int:
+def _run(words: list[str]) -> int:
+    if not words or words[0] in _HELP:
+        print(help_text())
+        return EXIT_SUCCESS
+    if words[0] == "--version":
+        print(f"tuning {__version__}")
+        return EXIT_SUCCESS
+    return _command(words[0], words[1:])
+
+
+def _command(name: str, words: list[str]) -> int:
     command = next((each for each in COMMANDS if each.name == name), None)
     if command is None or _is_recipe_form(name, words):
         from tuning.recipes_cli import run_recipe

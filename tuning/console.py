@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tuning")
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_OPENED = (
+    ("report.html", "report"),
+    ("eval.json", "scores"),
+    ("eval.csv", "scores"),
+    ("predictions.jsonl", "predictions"),
+)
+"""Files of a run folder that a person opens, and what each holds."""
 _NOISY = ("httpx", "httpcore", "filelock", "fsspec", "urllib3", "matplotlib")
 
 
@@ -86,6 +93,12 @@ def tell_devices(args: SFTConfig, model: PreTrainedModel) -> None:
     logger.info("%s, mixed precision %s, weights %s, %s", place, precision, model.dtype, size)
 
 
+def tell_plugins(active: Mapping[str, str]) -> None:
+    """State which acceleration plugins act, with the versions of their packages."""
+    if active:
+        logger.info("acceleration: %s", ", ".join(f"{name} {version}" for name, version in active.items()))
+
+
 def end(exit_code: int, message: str) -> int:
     """Say on standard error, and in the file that Kubernetes reads, why the run ended; returns the exit code."""
     message = redact_text(message)
@@ -121,7 +134,7 @@ def end_summary(
         ("Recommended", recommendation_lines(recommendations) or ["nothing; every value was yours or a default"]),
         ("Results", _result_lines(metrics, history)),
         ("Scores", scores),
-        ("Files", [f"model       {model_folder}", f"run folder  {folder}  (configuration, results, tracking/ …)"]),
+        ("Files", [f"model       {model_folder}", *_file_lines(folder)]),
         ("Dashboards", _dashboard_lines(folder)),
     ]
     return "\n".join("\n".join([title, *(f"  {line}" for line in lines)]) for title, lines in parts if lines)
@@ -139,6 +152,13 @@ def _result_lines(metrics: Mapping[str, float], history: Sequence[Mapping[str, f
     if "train_runtime" in metrics:
         lines.append(f"training time  {metrics['train_runtime']:.1f} s")
     return lines
+
+
+def _file_lines(folder: Path) -> list[str]:
+    """Name the run folder, and of the files in it those that a person opens."""
+    found = [(what, folder / name) for name, what in _OPENED if (folder / name).is_file()]
+    told = [f"run folder  {folder}  (configuration, manifest, tracking/ …)"]
+    return told + [f"{what:<11} {path}" for what, path in found]
 
 
 def _dashboard_lines(folder: Path) -> list[str]:

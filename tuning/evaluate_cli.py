@@ -59,6 +59,7 @@ _FIXED = {
     "compute": {},
     "tracking": {},
     "quantization": {},
+    "acceleration": {"use_acceleration": False},
 }
 """What an evaluation does in one way: each row by itself, and nothing of training."""
 

@@ -134,13 +134,13 @@ def _is_message(value: Any) -> bool:
 def _load(name: str, base: str | None, dtype: str, max_new_tokens: int) -> tuple[Any, Any]:
     from tuning import console
     from tuning.config.sections import Model
-    from tuning.model import unusable_model
+    from tuning.model import missing_on_the_hub, unusable_model
     from tuning.saved_model import find_model, load_saved
 
     console.set_up_logging()
     found = find_model(name, base)
     config = TuningConfig(model=Model.model_validate({**found.settings(), "dtype": dtype}))
-    if problems := list(unusable_model(config)):
+    if problems := list(unusable_model(config)) or list(missing_on_the_hub(config)):
         raise ConfigError(problems)
     room_for_prompt(positions_before_loading(config.model), max_new_tokens, _LENGTH_FLAG)
     console.hide_progress_bars()

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuning import console
+from tuning.acceleration.configuration import unusable_plugins, unusable_stanzas
 from tuning.config.building import build_config, complete, with_checked_values
 from tuning.config.files import missing_files
 from tuning.config.ir import DEFAULT, IR
 from tuning.config.loading import load_ir, load_mapping
+from tuning.config.plugin_file import with_plugins
 from tuning.config.rules import held_out_rows
 from tuning.config.schema import TuningConfig
 from tuning.data.data_config import with_datasets
@@ -20,7 +22,7 @@ from tuning.data.sources import missing_sources
 from tuning.data.streaming import stream_rows
 from tuning.errors import Problem
 from tuning.evaluation.requirements import rows_to_ask, unusable_evaluation
-from tuning.model import find_checkpoint, seed_of, unusable_model
+from tuning.model import find_checkpoint, missing_on_the_hub, seed_of, unusable_model
 from tuning.quantization import unusable_quantization
 from tuning.recommender.action import Recommendation
 from tuning.recommender.engine import recommend
@@ -53,14 +55,15 @@ def load_config(
     loaded = load_mapping(source) if isinstance(source, Mapping) else load_ir(source, None, overlay, recipe)
     console.tell_notices(loaded.notices)
     checks = (missing_files, missing_sources, unusable_datasets, unusable_model, unusable_evaluation, unusable_trackers)
+    checks = (*checks, unusable_stanzas)
     nowhere = {} if needs_folder or loaded.ir.get("training.output_dir") else {"training": {"output_dir": "."}}
-    ir = with_datasets(loaded.ir.merge(nowhere, DEFAULT), loaded.problems)
-    given = build_config(ir, checks, loaded.problems)
+    ir = with_plugins(with_datasets(loaded.ir.merge(nowhere, DEFAULT), loaded.problems), loaded.problems)
+    given = build_config(ir, checks, loaded.problems, last=(missing_on_the_hub,))
     ir = with_checked_values(ir, given)
     recommendations: list[Recommendation] = []
     if given.recommender.recommend:
         ir, recommendations = recommend(ir)
-    config = build_config(ir, (held_out_rows, rows_to_ask, unusable_quantization))
+    config = build_config(ir, (held_out_rows, rows_to_ask, unusable_quantization, unusable_plugins))
     return Job(config, complete(ir, config), tuple(recommendations))
 
 
@@ -77,4 +80,4 @@ def check(config: TuningConfig) -> None:
 
 def unusable_trackers(config: TuningConfig) -> list[Problem]:
     """Name what is wrong with the trackers, from their names, packages and options alone."""
-    return check_trackers(config.tracking.model_dump())
+    return check_trackers(dict(config.tracking))

@@ -10,10 +10,8 @@ from typing import Any
 from tuning.config.schema import TuningConfig
 from tuning.fingerprints import data_files, data_fingerprint, model_files
 from tuning.row_digests import changed_rows
+from tuning.score_names import is_score
 from tuning.trackers.environment import git_state, hardware, package_versions
-
-_TIMES = ("_runtime", "_per_second", "_preparation_time", "model_folder", "total_flos")
-"""Results that no two runs share."""
 
 _SHORT = 12
 
@@ -43,7 +41,7 @@ def different_places(manifest: Mapping[str, Any]) -> list[str]:
 def different_results(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Set side by side the results that are not the same; times are left out."""
     old, new = before.get("results", {}), after.get("results", {})
-    names = [name for name in dict.fromkeys([*old, *new]) if not name.endswith(_TIMES)]
+    names = [name for name in dict.fromkeys([*old, *new]) if is_score(name) and name != "model_folder"]
     lines = [
         f"{name}: {_shown(old.get(name))} -> {_shown(new.get(name))}"
         for name in names

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuning.acceleration.framework import AccelerationFramework
 from tuning.config.schema import TuningConfig
 from tuning.config.sections import ADAPTER_METHODS, Model
 from tuning.data.templates import check_chat_template, read_chat_template
 from tuning.errors import Problem, UserError
-from tuning.quantization import keep_gradients, quantization_options
-from tuning.tokenizer import Additions
+from tuning.quantization import hint_for_loading, keep_gradients, quantization_options
+from tuning.tokenizer import Additions, has_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -26,7 +27,6 @@ STATE_FILE = "trainer_state.json"
 _HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors",)
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 _HOW_TO_TOKENIZE = "Give another with tokenizer_name_or_path."
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -43,13 +43,22 @@ def unusable_model(config: TuningConfig) -> Iterator[Problem]:
         yield from _invalid_template(model.chat_template)
 
 
+def missing_on_the_hub(config: TuningConfig) -> Iterator[Problem]:
+    """Ask the Hub for a model that is no folder here; it may take a while to answer, so ask it last."""
+    name = str(config.model.model_name_or_path)
+    if not Path(name).is_dir() and _may_be_on_the_hub(name) and (reason := _not_on_the_hub(config.model, name)):
+        yield Problem("model.model_name_or_path", f"it is no folder here, and on the Hub: {reason}", name)
+
+
+def _may_be_on_the_hub(name: str) -> bool:
+    return not name.startswith((".", "/", "~")) and _HUB_ID.match(name) is not None
+
+
 def _unusable(model: Model, name: str) -> Iterator[Problem]:
     path, folder = "model.model_name_or_path", Path(name)
     if not folder.is_dir():
-        if name.startswith((".", "/", "~")) or not _HUB_ID.match(name):
+        if not _may_be_on_the_hub(name):
             yield Problem(path, "there is no such folder, and it is no Hub id", name)
-        elif reason := _not_on_the_hub(model, name):
-            yield Problem(path, f"it is no folder here, and on the Hub: {reason}", name)
     elif not (folder / "config.json").is_file():
         yield Problem(path, "the folder holds no config.json", name)
     elif not model.train_from_scratch and not _holds(folder, _WEIGHTS):
@@ -57,7 +66,7 @@ def _unusable(model: Model, name: str) -> Iterator[Problem]:
 
 
 def _no_tokenizer(name: str) -> Iterator[Problem]:
-    if Path(name).is_dir() and not _holds(Path(name), _TOKENIZERS):
+    if Path(name).is_dir() and not has_tokenizer(Path(name)):
         yield Problem("model.tokenizer_name_or_path", "the folder holds no tokenizer", name, "model", _HOW_TO_TOKENIZE)
 
 
@@ -96,27 +105,33 @@ def _why_no_weights(folder: Path, name: str) -> tuple[str, str, None, str]:
     return "the folder holds no weights", name, None, "Set train_from_scratch=true to start from random ones."
 
 
-def load_model(config: TuningConfig, tokenizer: PreTrainedTokenizerBase, additions: Additions) -> PreTrainedModel:
-    """Load the model and fit its embeddings to the tokenizer.
+def load_model(
+    config: TuningConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    additions: Additions,
+    framework: AccelerationFramework | None = None,
+) -> PreTrainedModel:
+    """Load the model through the acceleration framework, and fit its embeddings to the tokenizer.
 
     Raises:
-        UserError: the model cannot be loaded; says why.
+        UserError: the model cannot be loaded, or a plugin is not made for it; says why.
     """
-    from transformers import AutoModelForCausalLM
-
+    framework = framework or AccelerationFramework()
     model, name = config.model, str(config.model.model_name_or_path)
     options = {"trust_remote_code": model.trust_remote_code, **quantization_options(config), **_load_options(config)}
     if model.trust_remote_code:
         logger.warning("trust_remote_code: Python code from %s may run", name)
     try:
         if model.train_from_scratch:
+            framework.check_model(name, **options)
             loaded = _from_scratch(config, options)
         else:
-            loaded = AutoModelForCausalLM.from_pretrained(
-                name, use_safetensors=True, cache_dir=model.cache_dir, **options
-            )
+            loaded = framework.model_loader(name, use_safetensors=True, cache_dir=model.cache_dir, **options)
+    except UserError:
+        raise
     except (OSError, ValueError, ImportError) as error:
-        raise UserError(f"model.model_name_or_path: '{name}' cannot be loaded: {error}") from error
+        hint = hint_for_loading(config)
+        raise UserError(f"model.model_name_or_path: '{name}' cannot be loaded: {error}{hint}") from error
     keep_gradients(loaded)
     _check_positions(loaded, config.training.max_length)
     _fit_embeddings(loaded, tokenizer, model, additions)

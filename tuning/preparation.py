@@ -58,7 +58,7 @@ def prepare(config: TuningConfig) -> Preparation:
     rows = kept.load_new_rows()  # before transformers is imported
     tokenizer, additions = load_tokenizer(config)
     encodings = encodings_of(config, tokenizer)
-    prepared = kept.prepare(encodings, config.training.model_dump()["dataset_num_proc"], rows)
+    prepared = kept.prepare(encodings, dict(config.training)["dataset_num_proc"], rows)
     _check_kind_of_loss(config, prepared)
     found = _audited(config, prepared, encodings, load)
     check_rows_left(prepared, max_length_of(config))
@@ -69,11 +69,11 @@ def prepare(config: TuningConfig) -> Preparation:
 def encodings_of(config: TuningConfig, tokenizer: PreTrainedTokenizerBase) -> Encodings:
     """Say how the training rows and the held-out ones become tokens; undecided fields have TRL's defaults."""
     packing, eval_packing = training_value(config, "packing"), training_value(config, "eval_packing")
-    assistant_only = config.training.model_dump()["assistant_only_loss"] is not False
+    assistant_only = dict(config.training)["assistant_only_loss"] is not False
     settings: dict[str, Any] = {
         "chat_template": _training_template(tokenizer) if assistant_only else tokenizer.get_chat_template(),
         "truncation_mode": training_value(config, "truncation_mode"),
-        "completion_only_loss": config.training.model_dump()["completion_only_loss"] is not False,
+        "completion_only_loss": dict(config.training)["completion_only_loss"] is not False,
         "assistant_only_loss": assistant_only,
     }
     max_length, keeps_all = max_length_of(config), splits_rows(str(training_value(config, "packing_strategy")))
@@ -118,7 +118,7 @@ def _training_template(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def _check_kind_of_loss(config: TuningConfig, prepared: Prepared) -> None:
     """Refuse a loss on the assistant alone where nobody speaks, and tell of conversations that were taken apart."""
-    if config.training.model_dump()["assistant_only_loss"] and not prepared.is_chat:
+    if dict(config.training)["assistant_only_loss"] and not prepared.is_chat:
         raise UserError(
             f"training.assistant_only_loss: the rows ({prepared.format}) are no conversations; leave it out: "
             "the loss falls on completions alone"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _PACKAGE, _EXTRA = "bitsandbytes", "quantization"
+_OPTIMIZERS = ("8bit", "32bit", "bnb", "paged", "lion", "ademamix")
+"""Parts of the names of bitsandbytes' optimizers. Source: transformers 5.23, OptimizerNames."""
 _CAST_WARNINGS = "bitsandbytes.autograd._functions"
 """The logger that tells of a cast in every 8-bit layer of every step."""
 
@@ -39,6 +41,19 @@ def unusable_quantization(config: TuningConfig) -> Iterator[Problem]:
         raise MissingExtraError(asked or "a model that bitsandbytes quantized", _PACKAGE, _EXTRA)
 
 
+def may_need_bitsandbytes(config: TuningConfig) -> bool:
+    """Tell whether anything in a completed configuration may come from bitsandbytes: weights, a plugin, an optimizer.
+
+    PEFT imports it wherever it is installed, which takes 2 s of CPU time. Source: `python -m benchmarks.startup`.
+    """
+    name, training = str(config.model.model_name_or_path), dict(config.training)
+    if quantizes(config) is not None or not Path(name).expanduser().is_dir() or quantized_already(config) == _PACKAGE:
+        return True
+    if config.acceleration.plugins and set(config.acceleration.plugins) != {"training"}:
+        return True
+    return bool(training["model_init_kwargs"]) or any(part in str(training["optim"]) for part in _OPTIMIZERS)
+
+
 def quantized_already(config: TuningConfig) -> str | None:
     """Read from a model's folder how its weights are quantized; None where they are not, or there is no folder."""
     if config.model.model_name_or_path is None or config.model.train_from_scratch:
@@ -50,6 +65,13 @@ def quantized_already(config: TuningConfig) -> str | None:
         return None  # loading the model will say what is wrong with it
     found = document.get("quantization_config") if isinstance(document, dict) else None
     return str(found.get("quant_method", "unknown")) if isinstance(found, dict) else None
+
+
+def hint_for_loading(config: TuningConfig) -> str:
+    """Say what reads a checkpoint that transformers alone cannot; empty where nothing is known to."""
+    if quantized_already(config) != "gptq":
+        return ""
+    return ". The plugin peft.quantization.auto_gptq reads GPTQ checkpoints without further packages: add its stanza"
 
 
 def quantization_options(config: TuningConfig) -> dict[str, Any]:
@@ -100,11 +122,11 @@ def _placement(config: TuningConfig) -> dict[str, Any]:
     """Put each process's copy on its own device: transformers would put every copy on the first GPU."""
     import torch
 
-    if config.training.model_dump()["use_cpu"]:
+    if dict(config.training)["use_cpu"]:
         return {"device_map": {"": "cpu"}}
     return {"device_map": {"": int(os.environ.get("LOCAL_RANK", "0"))}} if torch.cuda.is_available() else {}
 
 
 def _is_sharded(config: TuningConfig) -> bool:
-    asked = config.training.model_dump()["fsdp"] or config.accelerate.get("distributed_type") == "FSDP"
+    asked = dict(config.training)["fsdp"] or config.accelerate.get("distributed_type") == "FSDP"
     return bool(asked) or os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")

@@ -125,9 +125,9 @@ def load_recipe(name: str, commands: Sequence[str] = ()) -> Recipe:
 
 
 def _train(job: Job) -> None:
-    from tuning.sft_trainer import train
+    from tuning.sft_trainer import train_by_command
 
-    train(job)
+    train_by_command(job)
 
 
 def _of_file(path: Path, wanted: str) -> Recipe:

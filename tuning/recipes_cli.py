@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
@@ -59,14 +60,16 @@ def run_recipe(name: str, words: Sequence[str], commands: Sequence[str] = ()) ->
 
 def recipe_help(name: str, found: Recipe) -> str:
     """Write what a recipe does, what it takes and how it is started."""
-    lines = [f"usage: tune {name} [--config NAME|FILE] [--nproc N] [--override] [key=value …]", "", found.text]
+    nproc = "" if found.params is not None else " [--nproc N]"
+    lines = [f"usage: tune {name} [--config NAME|FILE]{nproc} [--override] [key=value …]", "", found.text]
     lines += [f"It sets {key}={value}, unless you do." for key, value in found.overlay.items()]
     if found.params is None:
         lines += ["Keys are those of a run: `tune run --help` lists them."]
     else:
         from tuning.config.params import fields_of
 
-        lines += ["", "params:", *(f"  {field}" for field in fields_of(found.params))]
+        kinds = {field: inspect.formatannotation(kind) for field, kind in fields_of(found.params).items()}
+        lines += ["", "params:", *(f"  {field}: {kind}" for field, kind in kinds.items())]
     configs = [config.name for config in named_configs(found.name)]
     example = f"  tune {name} --config {next(iter(configs), 'run.yaml')}"
     return "\n".join([*lines, "", "example:", example])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import sys
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from typing import Any, Generic, TypeVar
 
 from tuning.errors import UserError
@@ -33,8 +35,7 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """List every known name, sorted, without importing what it leads to."""
-        installed = (point.name for point in entry_points(group=self.entry_point_group))
-        return sorted({*self._registered, *self._builtin, *installed})
+        return sorted({*self._registered, *self._builtin, *self._installed().names})
 
     def load(self, name: str) -> T:
         """Import and return the object called `name`.
@@ -46,10 +47,18 @@ class Registry(Generic[T]):
             return self._registered[name]
         if name in self._builtin:
             return _import(self._builtin[name])
-        for point in entry_points(group=self.entry_point_group):
-            if point.name == name:
-                return point.load()
+        for point in self._installed().select(name=name):
+            return point.load()
         raise UserError(f"unknown {self.kind} '{name}'. {did_you_mean(name, self.names())}")
+
+    def _installed(self) -> EntryPoints:
+        return _entry_points(tuple(sys.path)).select(group=self.entry_point_group)
+
+
+@functools.lru_cache(maxsize=1)
+def _entry_points(_search_path: tuple[str, ...]) -> Any:
+    """Read what the packages on the search path bring: a file of each of them, so once for all registries."""
+    return entry_points()
 
 
 def did_you_mean(name: str, known: list[str]) -> str:

@@ -12,13 +12,12 @@ from typing import Any
 from tuning.config.schema import TuningConfig
 from tuning.errors import UserError
 from tuning.model import load_model
-from tuning.tokenizer import ADDED_TOKENS_FILE, Additions, load_tokenizer
+from tuning.tokenizer import ADDED_TOKENS_FILE, Additions, has_tokenizer, load_tokenizer
 
 logger = logging.getLogger(__name__)
 
 _ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "spiece.model")
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,7 @@ def find_model(name: str, base: str | None = None) -> SavedModel:
         raise UserError(f"{folder}: the adapter has no {_ADAPTER_WEIGHTS}; pickled weights are not loaded")
     if named.startswith((".", "/", "~")) and not Path(named).expanduser().is_dir():
         raise UserError(f"{folder}: the adapter's base is not there: {named}. Name it with --base")
-    has_tokenizer = any((folder / file).is_file() for file in _TOKENIZERS)
-    return SavedModel(named, folder, str(folder) if has_tokenizer else named)
+    return SavedModel(named, folder, str(folder) if has_tokenizer(folder) else named)
 
 
 def load_saved(config: TuningConfig, adapter: Path | None) -> tuple[Any, Any]:

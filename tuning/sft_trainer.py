@@ -12,19 +12,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning import console
-from tuning.arguments import check_invocation, peft_config_of, sft_config
+from tuning.acceleration.configuration import framework_of
+from tuning.arguments import invocation_tokens, peft_config_of, sft_config
 from tuning.config.schema import TuningConfig
 from tuning.data.audit_report import audit_params, write_audit
+from tuning.data.dataset_names import dataset_names
 from tuning.data.datasets import load_datasets
+from tuning.data.invocation import check_invocation
 from tuning.data.packing import check_rows_apart
 from tuning.data.skipped_rows import write_skipped
 from tuning.errors import EXIT_INTERNAL_ERROR, EXIT_SUCCESS, Preempted, UserError
 from tuning.interruption import StopRequest, stop_on_request
 from tuning.job import Job, load_config
+from tuning.left_out import does_one_run, left_out
 from tuning.measurement import evaluate, measure_before_training, questions_for
 from tuning.model import STATE_FILE, find_checkpoint, is_finished, load_model
 from tuning.preparation import Preparation, max_length_of, prepare
-from tuning.quantization import keep_adapters_in_float32
+from tuning.quantization import keep_adapters_in_float32, may_need_bitsandbytes
 from tuning.run import first_line, run_folder, start_run
 from tuning.tokenizer import Additions
 from tuning.trackers.tracker import Tracker
@@ -70,6 +74,12 @@ def train(
     check_world_size(job.config, job.document)
     with stop_on_request() as request:
         return _train(job, request, additional_callbacks, additional_metrics or {})
+
+
+def train_by_command(job: Job) -> TrainResult:
+    """Run a job as the commands do: what nothing in it needs is not imported, where the process does nothing else."""
+    with left_out(*(["bitsandbytes"] if does_one_run() and not may_need_bitsandbytes(job.config) else [])):
+        return train(job)
 
 
 def _train(
@@ -129,12 +139,20 @@ def build_trainer(
 
     console.hide_progress_bars()
     started = time.monotonic()
-    model = load_model(config, preparation.tokenizer, preparation.additions)
+    framework = framework_of(config)
+    model = load_model(config, preparation.tokenizer, preparation.additions, framework)
     tracker.track(time.monotonic() - started, "model_load_time", stage="additional")
     args = sft_config(config)
+    peft_config = peft_config_of(config, model, preparation.additions.new_token_ids, preparation.tokenizer)
+    model, (peft_config,) = framework.augmentation(model, args, modifiable_args=(peft_config,))
+    console.tell_plugins(framework.active_plugins)
+    tracker.set_params(dict(framework.active_plugins), name="acceleration")
     console.tell_devices(args, model)
-    splits = load_datasets(preparation.prepared, args, max_length_of(config), _listed_stream(config, preparation))
-    check_invocation(splits.train, config.peft, preparation.tokenizer)
+    stream, mixes = _listed_stream(config, preparation), "OnlineMixingPlugin" in framework.active_plugins
+    names = dataset_names(preparation.prepared, config.data) if mixes and stream is None else None
+    splits = load_datasets(preparation.prepared, args, max_length_of(config), stream, names)
+    if config.peft.peft_method == "alora":
+        check_invocation(splits.train, invocation_tokens(config.peft, preparation.tokenizer))
     try:
         trainer = ScoredTrainer(
             model,
@@ -142,7 +160,7 @@ def build_trainer(
             train_dataset=splits.train,
             eval_dataset=splits.validation,
             processing_class=preparation.tokenizer,
-            peft_config=peft_config_of(config, model, preparation.additions.new_token_ids, preparation.tokenizer),
+            peft_config=peft_config,
             callbacks=[*_callback_of(tracker), CheckpointCallback(), StopCallback(request), *callbacks],
             wants_f1=config.evaluation.token_f1,
         )
@@ -151,6 +169,8 @@ def build_trainer(
     keep_adapters_in_float32(trainer.model, bf16=bool(args.bf16))
     if args.padding_free and model.device.type == args.device.type:
         check_rows_apart(model)
+    for callback in framework.get_callbacks_and_ready_for_train(trainer.model, trainer.accelerator):
+        trainer.callback_handler.callbacks.insert(0, callback)  # before trackers, which get what it adds to logs
     return trainer
 
 
@@ -210,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if {"-h", "--help"} & set(argv):
         return _help()
-    return ended(lambda: train(load_config(argv)))
+    return ended(lambda: train_by_command(load_config(argv)))
 
 
 def ended(job: Callable[[], object]) -> int:

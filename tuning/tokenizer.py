@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ADDED_TOKENS_FILE = "added_tokens_info.json"
+_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 
 
 @dataclass
@@ -37,6 +38,11 @@ class Additions:
         """Write the record beside the model, where whoever serves it looks for it."""
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False)
         (folder / ADDED_TOKENS_FILE).write_text(f"{text}\n", encoding="utf-8")
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Tell from the names of its files whether a folder holds a tokenizer."""
+    return any((folder / name).is_file() for name in _FILES)
 
 
 def load_tokenizer(config: TuningConfig) -> tuple[PreTrainedTokenizerBase, Additions]:
@@ -75,7 +81,7 @@ def _add_special_tokens(tokenizer: PreTrainedTokenizerBase, config: TuningConfig
 
 
 def _require_eos_token(tokenizer: PreTrainedTokenizerBase, config: TuningConfig, name: str) -> None:
-    wanted = config.training.model_dump()["eos_token"]
+    wanted = dict(config.training)["eos_token"]
     if wanted is not None:
         if wanted not in tokenizer.get_vocab():
             raise UserError(f"training.eos_token: {wanted!r} is no token of the tokenizer in '{name}'")
@@ -88,7 +94,7 @@ def _require_eos_token(tokenizer: PreTrainedTokenizerBase, config: TuningConfig,
 
 def _choose_pad_token(tokenizer: PreTrainedTokenizerBase, config: TuningConfig, additions: Additions) -> None:
     """Pad with a token that is never a target: one of its own, not the end token, else a new one."""
-    wanted = config.training.model_dump()["pad_token"]
+    wanted = dict(config.training)["pad_token"]
     if wanted is None and tokenizer.pad_token is not None and tokenizer.pad_token != tokenizer.eos_token:
         return
     vocabulary = tokenizer.get_vocab()

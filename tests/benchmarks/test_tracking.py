@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tracking import CASES, HEADER, content, main, middle, problems, row
+from benchmarks.tables import replace_between_marks
+from benchmarks.tracking import CASES, HEADER, content, measure, middle, problems, row
 from benchmarks.tracking_case import ALL_OURS, Cost
 
 CHEAP = Cost("no-op", 10, 0.01, 0.02, 0.03, 0.04, 1.0, 0.1, 500.0)
@@ -40,10 +41,16 @@ def test_the_middle_of_several_counts() -> None:
 
 
 @pytest.mark.slow
-def test_a_short_measurement_fills_the_whole_table(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [ALL_OURS, "AimCallback"])
+def test_a_short_measurement_finds_what_tracking_costs(tmp_path: Path, name: str) -> None:
+    cost = measure(name, tmp_path / "case", 3)
+    assert cost.name == name and cost.num_steps == 3
+    assert cost.median_ms > 0 and cost.peak_mib > 50
+
+
+def test_the_page_gets_a_line_for_every_way(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("<!-- begin tracking -->\n<!-- end tracking -->\n")
-    main(["--steps", "3", "--repeats", "1", "--folder", str(tmp_path / "runs"), "--page", str(page)])
+    replace_between_marks(page, "tracking", content(COSTS, 1))
     lines = [line.split(" | ") for line in page.read_text().splitlines() if line.startswith("| ")][2:]
     assert [line[0].removeprefix("| ") for line in lines] == list(CASES)
-    assert all(float(line[1]) > 0 and float(line[9]) > 50 for line in lines)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from made_tables import token_table
 
-from tuning.data.audit import Audit, Lengths, SplitCounts
+from tuning.data.audit import Audit, SplitCounts
 from tuning.data.audit_report import AUDIT_FILE, audit_params, audit_prepared, refuse_warnings, tell_audit, write_audit
 from tuning.data.encoding import Encoding
 from tuning.data.finding import Finding
+from tuning.data.lengths import Lengths
 from tuning.data.prepared import Prepared
 from tuning.data.rows import Rows
 from tuning.data.sources import Row

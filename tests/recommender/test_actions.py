@@ -13,9 +13,11 @@ from tuning.recommender.action import Action
 from tuning.recommender.actions import ACTIONS, load_actions
 from tuning.recommender.engine import RuleEngine, recommend
 from tuning.recommender.facts import Facts
+from tuning.recommender.values import FUSED_OPS, PADDING_FREE
 
 ALL = load_actions()
 OF_THE_USER = {
+    **dict.fromkeys([PADDING_FREE, FUSED_OPS], False),
     **dict.fromkeys(["training.num_train_epochs", "training.logging_steps", "training.weight_decay"], 0.123),
     **dict.fromkeys(["training.learning_rate", "data.validation_fraction", "peft.lora_dropout"], 0.321),
     **dict.fromkeys(["training.eval_steps", "training.save_steps", "training.warmup_steps", "peft.lora_alpha"], 17),

@@ -52,6 +52,7 @@ GPT2 = {"model_type": "gpt2", "n_embd": 32, "n_layer": 1, "n_head": 2, "vocab_si
 MIXTRAL = {**TINY_LLAMA, "model_type": "mixtral", "num_local_experts": 4}
 OPT = {"model_type": "opt", "hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
 OPT |= {"vocab_size": 400, "max_position_embeddings": 64, "word_embed_proj_dim": 32, "do_layer_norm_before": True}
+GRANITE = {**MIXTRAL, "model_type": "granitemoehybrid", "layer_types": ["attention", "attention"]}
 TABLED, EXPERTS, FORGETFUL = Facts(model(GPT2)), Facts(model(MIXTRAL)), Facts(model(OPT))
 ON_CPU, ON_GPU, ON_OLD_GPU = Facts(hardware=CPU), Facts(hardware=ONE_GPU), Facts(hardware=ONE_OLD_GPU)
 BEST = {"training__load_best_model_at_end": True}
@@ -198,6 +199,10 @@ def every(eval_steps: float, save_steps: float) -> dict[str, Any]:
         (RouterLoss(), SMALL, {"training__router_aux_loss_coef": 0.01}, {"router_aux_loss_coef": None}),
         (RouterLoss(), EXPERTS, {"training__router_aux_loss_coef": 0.01}, {}),
         (RouterLoss(), NOTHING, {"training__router_aux_loss_coef": 0.01}, {}),
+        (RouterLoss(), Facts(model(GRANITE)), {}, {"router_aux_loss_coef": 0.0}),
+        (RouterLoss(), Facts(model(GRANITE)), {"training__router_aux_loss_coef": 0.01}, {"router_aux_loss_coef": 0.0}),
+        (RouterLoss(), Facts(model({**GRANITE, "num_local_experts": 0})), {}, {"router_aux_loss_coef": 0.0}),
+        (RouterLoss(), EXPERTS, {}, {}),
         (Bf16OnCpu(), ON_CPU, {"training__bf16": True}, {"use_cpu": True}),
         (Bf16OnCpu(), ON_CPU, {"training__bf16_full_eval": True, "training__use_cpu": False}, {"use_cpu": True}),
         (Bf16OnCpu(), ON_CPU, {"training__bf16": True, "training__use_cpu": True}, {}),
@@ -277,7 +282,7 @@ CRASHES: dict[str, dict[str, Any]] = {
     },
     "AssistantOnlyLoss": {"assistant_only_loss": True, "dataset_text_field": "prompt"},
     "OutputAdapter": {"peft_method": "lora", "target_modules": ["q_proj", "lm_head"], "train_from_scratch": False},
-    "RouterLoss": {"router_aux_loss_coef": 0.01},
+    "RouterLoss": {"model_name_or_path": "granite"},
     "Bf16OnCpu": {"bf16": True, "use_cpu": False},
     "Tf32": {"tf32": True},
     "AttentionKernel": {"attn_implementation": "flash_attention_2"},
@@ -302,7 +307,7 @@ for name, job in json.load(open(sys.argv[1])).items():
 def test_each_rule_makes_a_run_start_that_crashes_without_it(
     tiny_model: Path, tiny_config_only_model: Path, tmp_path: Path
 ) -> None:
-    for name, config in (("gpt2", GPT2), ("opt", OPT)):
+    for name, config in (("gpt2", GPT2), ("opt", OPT), ("granite", GRANITE)):
         shutil.copytree(tiny_config_only_model, tmp_path / name)
         (tmp_path / name / "config.json").write_text(json.dumps(config))
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a b c", "completion": "b c d"}\n' * 16)

@@ -113,6 +113,7 @@ def test_experts_are_multiplied_at_once_where_device_and_model_can(
         (tiny(router_aux_loss_coef=0.02), IR(), 0.01),
         (tiny(router_aux_loss_coef=0.005), IR(), None),
         (tiny(model_type="deepseek_v3"), decided(**LORA), None),
+        (tiny(model_type="granitemoehybrid"), decided(**LORA), None),
         (SMALL, decided(**LORA), None),
         (NOTHING, decided(**LORA), None),
     ],

@@ -96,10 +96,13 @@ def test_the_parts_of_the_memory_add_up(client: TestClient, root: Path) -> None:
     assert 70 * 2**30 < memory["budget"] < 80 * 2**30
 
 
+LEFT_OUT = {"trainer_controller_config_file": "control.yaml"}
+
+
 def test_the_four_documents_of_fms_hf_tuning_are_one_run(client: TestClient, root: Path) -> None:
     answer = asked(
         client,
-        tuning_config={"model_name_or_path": str(root / "model"), "tuning_strategy": "lora", "fast_kernels": [True]},
+        tuning_config={"model_name_or_path": str(root / "model"), "tuning_strategy": "lora", **LEFT_OUT},
         tuning_data_config={
             "dataprocessor": {"type": "default"},
             "datasets": [{"name": "a", "data_paths": [str(root / "rows.jsonl")]}],
@@ -110,7 +113,7 @@ def test_the_four_documents_of_fms_hf_tuning_are_one_run(client: TestClient, roo
     assert answer["config"]["peft"]["peft_method"] == "lora"
     assert answer["config"]["data"]["training_data_path"] == [str(root / "rows.jsonl")]
     assert "--num_processes 8" in answer["launch_command"]
-    assert any(text.startswith("fast_kernels") for text in answer["unmapped"])
+    assert any(text.startswith("trainer_controller_config_file") for text in answer["unmapped"])
 
 
 def test_a_fault_in_one_of_four_documents_is_found_there(client: TestClient, root: Path) -> None:

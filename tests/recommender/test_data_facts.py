@@ -10,7 +10,7 @@ from made_up_facts import document
 
 from tuning.config.ir import IR
 from tuning.errors import DataError
-from tuning.recommender.data_facts import Lengths, probe_data
+from tuning.recommender.data_facts import probe_data
 
 
 def write_rows(file: Path, rows: Iterable[Any]) -> str:
@@ -97,12 +97,6 @@ def test_columns_that_fit_no_format_are_an_error(tmp_path: Path) -> None:
 def test_a_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         probe_data(document(data__training_data_path=[str(tmp_path / "missing.jsonl")]))
-
-
-def test_lengths_are_summarised_by_nearest_rank() -> None:
-    assert Lengths.of(range(1, 101)) == Lengths(50.5, 50, 95, 99, 100)
-    assert Lengths.of([7]) == Lengths(7.0, 7, 7, 7, 7)
-    assert Lengths.of([]) is None
 
 
 def test_rows_within_rows_are_counted_one_by_one(tmp_path: Path) -> None:

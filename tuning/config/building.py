@@ -26,12 +26,16 @@ _DECIDED_BY_ROWS = frozenset({"assistant_only_loss"})
 
 
 def build_config(
-    ir: IR, checks: Sequence[Check] = (), problems: Sequence[Problem] = (), rules: Sequence[Check] = RULES
+    ir: IR,
+    checks: Sequence[Check] = (),
+    problems: Sequence[Problem] = (),
+    rules: Sequence[Check] = RULES,
+    last: Sequence[Check] = (),
 ) -> TuningConfig:
     """Check a document and freeze it.
 
     `checks` look at what the schema cannot: files, installed packages. `problems` were found while it was read. `rules`
-    are those that a document of a whole run follows.
+    are those that a document of a whole run follows. `last` take long, and are asked only where nothing else is wrong.
 
     Raises:
         ConfigError: with every problem that was found.
@@ -40,6 +44,8 @@ def build_config(
     found = [*problems, *(_type_problem(path, ir) for path in wrong)]
     for check in (*rules, *checks):
         found += [_with_source(problem, ir) for problem in check(config) if problem.path not in wrong]
+    if not found:
+        found = [_with_source(problem, ir) for check in last for problem in check(config)]
     if found:
         raise ConfigError(located(found))
     return config

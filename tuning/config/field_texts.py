@@ -16,7 +16,7 @@ def field_texts() -> Mapping[tuple[str, str], str]:
     """
     return {
         (section.name, field.target.id): _joined(text.value.value)
-        for file in ("schema.py", "sections.py")
+        for file in ("schema.py", "sections.py", "acceleration_fields.py", "control_fields.py", "export_fields.py")
         for section in ast.parse(Path(__file__).with_name(file).read_text(encoding="utf-8")).body
         if isinstance(section, ast.ClassDef)
         for field, text in zip(section.body, section.body[1:], strict=False)

@@ -14,7 +14,7 @@ _FILES = ("training.deepspeed", "training.fsdp_config", "training.accelerator_co
 
 def missing_files(config: TuningConfig) -> Iterator[Problem]:
     """Name every path that leads to no file."""
-    training = config.training.model_dump()
+    training = dict(config.training)
     for path in _FILES:
         value = training[path.partition(".")[2]]
         if isinstance(value, str) and not value.lstrip().startswith("{") and not Path(value).is_file():

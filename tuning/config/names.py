@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tuning.config.acceleration_flags import FLAGS, settings_of_flag
+from tuning.config.launch_arguments import LAUNCH_ARGUMENTS, settings_of_launch_arguments
 from tuning.config.schema import TuningConfig, sections
 from tuning.registry import did_you_mean
 
@@ -94,7 +96,7 @@ def field_paths() -> Mapping[str, str]:
 
 def known_names() -> list[str]:
     """List every spelling that is understood, for suggestions."""
-    return [*field_paths(), *ALIASES, *sections()]
+    return [*field_paths(), *ALIASES, *FLAGS, *sections()]
 
 
 def suggestion(name: str) -> str | None:
@@ -122,6 +124,11 @@ def settings(document: Mapping[str, Any], prefix: str = "") -> Iterator[Setting]
             yield from settings(value or {}, f"{key}.")
         elif not prefix and isinstance(key, str) and "." in key:
             yield dotted(key, value)
+        elif prefix in ("", "acceleration.") and (flag := settings_of_flag(str(key), value)) is not None:
+            yield from (Setting(written, path, each) for path, each in flag)
+        elif not prefix and key == LAUNCH_ARGUMENTS and isinstance(value, Mapping):
+            found = settings_of_launch_arguments(value)
+            yield from (Setting(f"{key}.{name}", path, each) for name, path, each in found)
         else:
             yield _setting(written, str(key), value, prefix.rstrip("."))
 

@@ -79,7 +79,7 @@ def streaming(config: TuningConfig) -> Iterator[Problem]:
 
 def precision(config: TuningConfig) -> Iterator[Problem]:
     """Refuse half precision that a CPU cannot train in."""
-    training = config.training.model_dump()
+    training = dict(config.training)
     if training["use_cpu"] and training["fp16"]:
         yield Problem("training.fp16", "float16 does not train on a CPU", hint="Use bf16 or leave it out.")
 
@@ -106,7 +106,7 @@ def adapters(config: TuningConfig) -> Iterator[Problem]:
     if peft.prompt_tuning_init == "TEXT" and peft.prompt_tuning_init_text is None:
         yield Problem("peft.prompt_tuning_init_text", "prompt_tuning_init=TEXT needs the text")
     if method in ("alora", "pt"):
-        training = config.training.model_dump()
+        training = dict(config.training)
         for name in ("packing", "eval_packing", "padding_free"):
             if training[name]:
                 hint = f"Leave {name} out."
@@ -144,7 +144,7 @@ def folders(config: TuningConfig) -> Iterator[Problem]:
 
 def evaluation(config: TuningConfig) -> Iterator[Problem]:
     """Refuse a best model that is never looked for."""
-    training = config.training.model_dump()
+    training = dict(config.training)
     if training["load_best_model_at_end"] and training["eval_strategy"] == "no":
         yield Problem("training.load_best_model_at_end", "needs evaluation; eval_strategy is 'no'")
 
@@ -154,7 +154,7 @@ def held_out_rows(config: TuningConfig) -> Iterator[Problem]:
     parts = (dataset.split for dataset in config.data.datasets or ())
     if config.data.validation_data_path or config.data.validation_fraction or any(p and p.validation for p in parts):
         return
-    training = config.training.model_dump()
+    training = dict(config.training)
     for name in ("eval_strategy", "load_best_model_at_end", "eval_on_start"):
         if training[name] not in (None, False, "no"):
             hint = "Give validation_data_path, or validation_fraction above 0."

@@ -6,6 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, create_model
 
+from tuning.config.acceleration_fields import Acceleration
+from tuning.config.control_fields import TrainerControl
+from tuning.config.export_fields import Export
 from tuning.config.field_texts import field_texts
 from tuning.config.hf_fields import sft_config_fields
 from tuning.config.section import Section
@@ -24,8 +27,11 @@ class TuningConfig(Section):
     training: Training = Field(default_factory=lambda: Training())
     peft: Peft = Field(default_factory=Peft)
     quantization: Quantization = Field(default_factory=Quantization)
+    acceleration: Acceleration = Field(default_factory=Acceleration)
+    trainer_control: TrainerControl = Field(default_factory=TrainerControl)
     tracking: Tracking = Field(default_factory=Tracking)
     evaluation: Evaluation = Field(default_factory=Evaluation)
+    export: Export = Field(default_factory=Export)
     recommender: Recommender = Field(default_factory=Recommender)
     compute: Compute = Field(default_factory=Compute)
     accelerate: JsonObject = Field(default_factory=dict)

@@ -17,27 +17,9 @@ from tuning.data.audit_findings import (
 )
 from tuning.data.audit_tokens import Numbers, Scan, SpecialTokens, scan
 from tuning.data.finding import Finding
+from tuning.data.lengths import Lengths
 from tuning.data.rows import Rows
 from tuning.data.token_table import TokenTable
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """A distribution of lengths, tokens."""
-
-    mean: float
-    p50: int
-    p95: int
-    p99: int
-    max: int
-
-    @classmethod
-    def of(cls, lengths: Numbers) -> Lengths:
-        """Summarise lengths by nearest rank; all are zero where there are none."""
-        if not len(lengths):
-            return cls(0.0, 0, 0, 0, 0)
-        p50, p95, p99 = np.percentile(lengths, (50, 95, 99), method="inverted_cdf")
-        return cls(float(lengths.mean()), int(p50), int(p95), int(p99), int(lengths.max()))
 
 
 @dataclass(frozen=True)
@@ -62,8 +44,8 @@ class SplitCounts:
             tokens=tokens,
             supervised_tokens=supervised,
             supervised_share=supervised / max(1, tokens),
-            lengths=Lengths.of(found.num_tokens),
-            supervised_lengths=Lengths.of(found.num_supervised),
+            lengths=_lengths(found.num_tokens),
+            supervised_lengths=_lengths(found.num_supervised),
         )
 
     @classmethod
@@ -77,6 +59,11 @@ class SplitCounts:
         length = f"length {self.lengths.mean:.1f} on average, {self.lengths.p99:,} at p99, {self.lengths.max:,} at most"
         learned = f"{self.supervised_tokens:,} ({self.supervised_share:.1%}) supervised"
         return f"{self.rows:,} rows{sequences}, {self.tokens:,} tokens, {learned}; {length}"
+
+
+def _lengths(lengths: Numbers) -> Lengths:
+    """Summarise lengths; all is zero where there are none."""
+    return Lengths.of(lengths.tolist()) or Lengths(0.0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -76,11 +77,18 @@ def _check_long_rows(split: str, prepared: Prepared) -> None:
 
 
 def load_datasets(
-    prepared: Prepared, args: SFTConfig, max_length: int | None, stream: TokenStream | None = None
+    prepared: Prepared,
+    args: SFTConfig,
+    max_length: int | None,
+    stream: TokenStream | None = None,
+    names: Sequence[str] | None = None,
 ) -> Splits:
-    """Map the sequences that teach something into memory, or stream those to train on; then pack and shuffle."""
+    """Map the sequences that teach something into memory, or stream those to train on; then pack and shuffle.
+
+    `names` of the datasets of all tokenized sequences to train on become a column `dataset`.
+    """
     eval_packing = args.packing if args.eval_packing is None else args.eval_packing
-    tokens = _mapped(prepared, "train") if stream is None else streamed_dataset(stream)
+    tokens = _mapped(prepared, "train", names) if stream is None else streamed_dataset(stream)
     train = _arranged(tokens, args, max_length if args.packing else None)
     if "validation" not in prepared.tables:
         return Splits(train, None)
@@ -97,11 +105,13 @@ def _arranged(dataset: Any, args: SFTConfig, packed_length: int | None) -> Any:
     return _with_lengths(dataset) if groups else dataset
 
 
-def _mapped(prepared: Prepared, split: str) -> Dataset:
+def _mapped(prepared: Prepared, split: str, names: Sequence[str] | None = None) -> Dataset:
     from datasets import Dataset, concatenate_datasets
 
     shards = [Dataset.from_file(str(file)) for file in prepared.files[split]]
     dataset = concatenate_datasets([shard.select_columns(_COLUMNS) for shard in shards])
+    if names is not None:
+        dataset = dataset.add_column("dataset", list(names))
     taught = is_supervised(prepared.tables[split])
     return dataset if taught.all() else dataset.select(np.flatnonzero(taught))
 

@@ -57,7 +57,7 @@ def trained(subject: Subject, examples: Examples, rows: int, trainer_class: Any 
 
     from tuning.evaluation.scored_trainer import ScoredTrainer
 
-    settings: dict[str, Any] = {name: subject.config.training.model_dump().get(name) for name in _LOSS_FIELDS}
+    settings: dict[str, Any] = {name: dict(subject.config.training).get(name) for name in _LOSS_FIELDS}
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None):
         args = SFTConfig(
             output_dir=folder,

@@ -84,7 +84,7 @@ def asked_extras(config: TuningConfig) -> list[str]:
 
 
 def _configuration(words: Sequence[str]) -> tuple[TuningConfig | None, Finding | None]:
-    from tuning.sft_trainer import load_config
+    from tuning.job import load_config
 
     try:
         return load_config(words).config, None

@@ -113,6 +113,6 @@ def _needed_bytes(config: TuningConfig, facts: Facts) -> int | None:
     count = facts.model.num_parameters if facts.model is not None else None
     if count is None or config.peft.peft_method != "none":
         return None
-    training: dict[str, Any] = config.training.model_dump()
+    training: dict[str, Any] = dict(config.training)
     kept = 0 if training["save_strategy"] == "no" else (training["save_total_limit"] or 1) + 1
     return count * (_WEIGHT_BYTES + kept * (_STATE_BYTES if not training["save_only_model"] else _WEIGHT_BYTES))

@@ -43,14 +43,14 @@ def unusable_evaluation(config: TuningConfig) -> Iterator[Problem]:
 
 
 def _is_sharded(config: TuningConfig) -> bool:
-    training = config.training.model_dump()
+    training = dict(config.training)
     launched = any(os.environ.get(name, "").lower() in ("1", "true") for name in _SHARDING)
     return bool(training["fsdp"] or training["deepspeed"]) or launched
 
 
 def _unknown_best_metric(config: TuningConfig) -> Iterator[Problem]:
     """Refuse to look for the best model by a score that no evaluation during training gives."""
-    training = config.training.model_dump()
+    training = dict(config.training)
     name = training["metric_for_best_model"]
     known = [*_TOKEN_SCORES, *(_F1_SCORES if config.evaluation.token_f1 else ())]
     if name is None or training["eval_strategy"] == "no" or name.removeprefix("eval_") in known:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from tuning.evaluation.generation_metrics import Prediction
+from tuning.score_names import is_score
 from tuning.whole_files import write_whole
 
 PREDICTIONS_FILE = "predictions.jsonl"
 _FORMATS = ("json", "csv")
-_NOT_SCORES = ("_runtime", "_per_second", "epoch", "_preparation_time")
 _DIGITS = 6
 
 
@@ -83,7 +83,7 @@ class EvalResult:
 
 def scores_of(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Leave out what is no score: times, speeds and the epoch."""
-    return {name: value for name, value in metrics.items() if not name.endswith(_NOT_SCORES)}
+    return {name: value for name, value in metrics.items() if is_score(name)}
 
 
 def lm_eval_scores(results: Mapping[str, Any]) -> dict[str, float]:

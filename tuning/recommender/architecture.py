@@ -21,7 +21,8 @@ class Architecture:
 
     `no_split_modules` are the classes of its blocks, `flash_implementations` the only FlashAttention kernels that it
     works with (empty: any). `is_stateful`: it carries a state from token to token, as Mamba does. `fused_experts` are
-    parameters that hold all experts of a block at once.
+    parameters that hold all experts of a block at once. `has_num_experts`: its configuration tells their number under
+    that name, by which TRL looks for it.
     """
 
     no_split_modules: tuple[str, ...] | None = None
@@ -33,6 +34,7 @@ class Architecture:
     has_self_attn: bool | None = None
     can_group_experts: bool | None = None
     router_aux_loss_coef: float | None = None
+    has_num_experts: bool | None = None
     has_liger_kernels: bool = False
 
 
@@ -55,6 +57,7 @@ def read_architecture(model_type: Any) -> Architecture:
         has_self_attn=bool(re.search(r"\bself\.self_attn = ", code) and re.search(r"\bself\.\w*q\w*_proj\b", code)),
         can_group_experts="@use_experts_implementation" in code,
         router_aux_loss_coef=_router_aux_loss_coef(configuration),
+        has_num_experts=bool(re.search(r"\bnum_experts\b", configuration)),
         has_liger_kernels=model_type in liger_model_types(),
     )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tuning.config.building import build_config, with_checked_values
 from tuning.config.ir import DEFAULT, IR
 from tuning.config.loading import load_ir
+from tuning.config.plugin_file import with_plugins
 from tuning.data.data_config import with_datasets
 from tuning.data.run_datasets import unusable_datasets
 from tuning.data.sources import missing_sources
@@ -48,7 +49,7 @@ def checked(ir: IR, problems: Sequence[Problem] = ()) -> IR:
         ConfigError: the configuration is wrong.
     """
     somewhere = {} if ir.get("training.output_dir") else {"training": {"output_dir": "."}}
-    ir = with_datasets(ir, problems)
+    ir = with_plugins(with_datasets(ir, problems), problems)
     config = build_config(ir.merge(somewhere, DEFAULT), (missing_sources, unusable_datasets), problems)
     return with_checked_values(ir, config)
 

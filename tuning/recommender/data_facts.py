@@ -16,6 +16,7 @@ from tuning.config.ir import IR
 from tuning.config.sections import Data, Dataset
 from tuning.data.conversion import converted, first_rows
 from tuning.data.formats import converter, recognise
+from tuning.data.lengths import Lengths
 from tuning.data.mixing import ALL_EXHAUSTED, mixed_length
 from tuning.data.run_datasets import datasets_of, is_trained_on, shares_of
 from tuning.data.sources import Row, Skipped, files_of, read_rows
@@ -27,26 +28,6 @@ from tuning.recommender.token_lengths import RowLength, load_tokenizer, token_le
 
 MOST_SAMPLED_ROWS = 2_000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """A distribution of lengths, tokens."""
-
-    mean: float
-    p50: int
-    p95: int
-    p99: int
-    max: int
-
-    @classmethod
-    def of(cls, values: Iterable[int]) -> Lengths | None:
-        """Summarise lengths by nearest rank; None where there are none."""
-        ordered = sorted(values)
-        if not ordered:
-            return None
-        p50, p95, p99 = (ordered[math.ceil(share * len(ordered)) - 1] for share in (0.50, 0.95, 0.99))
-        return cls(sum(ordered) / len(ordered), p50, p95, p99, ordered[-1])
 
 
 @dataclass(frozen=True)

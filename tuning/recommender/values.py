@@ -7,6 +7,9 @@ from typing import Any
 from tuning.config.ir import IR
 from tuning.config.sections import LORA_METHODS
 
+PADDING_FREE = "acceleration.plugins.training.attention.padding_free"
+FUSED_OPS = "acceleration.plugins.training.fused_ops_and_kernels"
+
 
 def number(ir: IR, path: str) -> float | None:
     """Return the number at a path; None where there is none, or something else."""
@@ -38,6 +41,17 @@ def is_prompt_tuning(ir: IR) -> bool:
 def needs_rows_alone(ir: IR) -> bool:
     """Tell whether the method needs each row in a sequence of its own: aLoRA looks for one invocation in each."""
     return ir.get("peft.peft_method") in ("alora", "pt")
+
+
+def takes_plugins(ir: IR) -> bool:
+    """Tell whether acceleration plugins may act."""
+    return ir.get("acceleration.use_acceleration") is not False
+
+
+def is_padding_free(ir: IR) -> bool:
+    """Tell whether the rows of a batch stand in one sequence, by TRL's field or by the plugin."""
+    by_plugin = takes_plugins(ir) and ir.get(PADDING_FREE) not in (None, False)
+    return by_plugin or ir.get("training.padding_free") is True
 
 
 def is_from_scratch(ir: IR) -> bool:

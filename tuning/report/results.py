@@ -12,10 +12,10 @@ from tuning.report.curves import curves_of
 from tuning.report.data import RunReport
 from tuning.report.elements import cell_text, duration_text, folded, mapping, paragraph, section, table, time_text
 from tuning.report.scale import number_text
+from tuning.score_names import is_score
 
 _LONGEST_SAMPLE = 2000
 _MOST_OPEN = 4
-_NO_SCORES = ("_runtime", "_per_second", "_preparation_time", "epoch")
 
 
 def overview(report: RunReport) -> str:
@@ -44,11 +44,7 @@ def evaluation(report: RunReport) -> str:
     """Show the scores of the model, and beside them those of its base."""
     final = report.evaluation
     baseline, difference = mapping(final.get("baseline")), mapping(final.get("difference"))
-    scores = {
-        name: value
-        for name, value in final.items()
-        if isinstance(value, (int, float, str)) and not name.endswith(_NO_SCORES)
-    }
+    scores = {name: value for name, value in final.items() if isinstance(value, (int, float, str)) and is_score(name)}
     if not baseline:
         return section("evaluation", "Evaluation", table(("metric", "score"), scores.items()))
     rows = [(name, value, baseline.get(name), _signed(difference.get(name))) for name, value in scores.items()]

@@ -10,7 +10,6 @@ from typing import Any
 from tuning.errors import MissingExtraError, Problem, UserError
 from tuning.registry import Registry
 from tuning.trackers.backend import Backend, options_of
-from tuning.trackers.event_log_tracker import EventLogTracker
 from tuning.trackers.tracker import Tracker
 
 TRACKERS: Registry[type[Backend]] = Registry(
@@ -59,6 +58,8 @@ def create_tracker(tracking: Mapping[str, Any], run_dir: Path, *, rank: int = 0)
     """
     if rank != 0:
         return Tracker()
+    from tuning.trackers.event_log_tracker import EventLogTracker  # nothing else here records anything
+
     names = tracker_names(tracking.get("trackers"))
     targets = {name: target_of(name) for name in names}
     return EventLogTracker(",".join(names) or None, _absolute(tracking), run_dir=Path(run_dir), targets=targets)

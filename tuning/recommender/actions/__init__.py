@@ -32,6 +32,8 @@ _BUILTIN = {
     "Packing": "packing",
     "MaxLength": "rows",
     "PaddingFree": "crashes",
+    "PaddingFreePlugin": "acceleration",
+    "FusedOpsPlugin": "acceleration",
     "GradientCheckpointing": "batch",
     "BatchSize": "batch",
     "GradientAccumulation": "batch",

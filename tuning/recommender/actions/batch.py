@@ -35,7 +35,7 @@ class GradientCheckpointing(Action):
         step = replace(planned_step(ir, facts), rows=wanted, gradient_checkpointing=False)
         found = needed_and_budget(step, facts)
         if found is None:
-            return None
+            return _unmeasured(facts)
         needed, budget = map(gib, found)
         if found[0] <= found[1]:
             comment = f"{needing(step)} about {needed} of {budget} without it; it would cost a third more time."
@@ -153,6 +153,15 @@ def _share(ir: IR, facts: Facts) -> int:
     passes = by_user(ir, "training.gradient_accumulation_steps")
     passes = passes if isinstance(passes, int) and passes > 0 else 1
     return power_of_two_up_to(wanted_batch(ir, facts) / (world_size(facts) * passes))
+
+
+def _unmeasured(facts: Facts) -> Recommendation | None:
+    """Turn off what TRL turns on, where the memory is a CPU's and the model's need of it is not known."""
+    if facts.hardware is None or facts.hardware.accelerator != "cpu":
+        return None
+    comment = "What a row takes of the memory is not known; on a CPU, checkpointing would cost a third more time."
+    values = {"training.gradient_checkpointing": False}
+    return suggest(values, comment, Kind.SYSTEM_PERFORMANCE, "Chen et al. 2016: 4/3 of the compute")
 
 
 def _checkpointing_kwargs(ir: IR, is_chosen: bool) -> dict[str, bool | None]:

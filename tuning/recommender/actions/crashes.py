@@ -158,15 +158,16 @@ class OutputAdapter(Action):
 
 
 class RouterLoss(Action):
-    """No loss of the router, where there is none."""
+    """No loss of the router, where there is none, or where TRL cannot compute it."""
 
     def apply(self, ir: IR, facts: Facts) -> Recommendation | None:
-        """Take the coefficient out for a model without experts."""
-        shape = facts.model.shape if facts.model is not None else None
-        if shape is None or shape.num_experts or not ir.get("training.router_aux_loss_coef"):
+        """Take the coefficient out, or set it to 0 where the model's own would count then."""
+        path, why = "training.router_aux_loss_coef", _why_no_router_loss(facts)
+        if why is None or facts.model is None or by_user(ir, path) == 0:
             return None
-        comment = f"{shape.model_type} has no experts, and so no router whose balance could be part of the loss."
-        return must({"training.router_aux_loss_coef": None}, comment, _TRL)
+        if facts.model.architecture.router_aux_loss_coef is not None:
+            return must({path: 0.0}, why, _TRL)
+        return must({path: None}, why, _TRL) if ir.get(path) else None
 
 
 def must(values: dict[str, Any], comment: str, source: str) -> Recommendation:
@@ -179,3 +180,15 @@ def _is_multiple(every: float, between: float) -> bool:
     if every < 1 or between < 1:
         return every < 1 and between < 1 and (every * _MILLION) % (between * _MILLION) == 0
     return every % between == 0
+
+
+def _why_no_router_loss(facts: Facts) -> str | None:
+    """Say why the balance of the router cannot be part of the loss; None: it can, or that is not known."""
+    model = facts.model
+    if model is None:
+        return None
+    if model.shape is not None and not model.shape.num_experts:
+        return f"{model.model_type} has no experts here, and so no router whose balance could be part of the loss."
+    if model.architecture.router_aux_loss_coef is not None and model.architecture.has_num_experts is False:
+        return f"TRL looks for num_experts, which the configuration of {model.model_type} calls by another name."
+    return None

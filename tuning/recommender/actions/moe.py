@@ -67,7 +67,7 @@ class RouterAuxLoss(Action):
         if _shape_with_experts(facts) is None or facts.model is None:
             return None
         default = facts.model.architecture.router_aux_loss_coef
-        if default is None:
+        if default is None or not facts.model.architecture.has_num_experts:
             return None
         path, own = "training.router_aux_loss_coef", facts.model.router_aux_loss_coef
         own = default if own is None else own

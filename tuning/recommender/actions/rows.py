@@ -18,6 +18,7 @@ from tuning.recommender.values import (
     has_validation_rows,
     is_from_scratch,
     is_lora,
+    is_padding_free,
     refuses_evaluation,
     wants_evaluation,
     whole,
@@ -98,12 +99,7 @@ class Sampling(Action):
         """
         batch, length = whole(ir, "training.per_device_train_batch_size"), whole(ir, "training.max_length")
         lengths = facts.data.row_lengths if facts.data is not None else ()
-        if (
-            batch is None
-            or not lengths
-            or ir.get("training.packing") is True
-            or ir.get("training.padding_free") is True
-        ):
+        if batch is None or not lengths or ir.get("training.packing") is True or is_padding_free(ir):
             return None
         waste = padding_waste([min(row.tokens, length or row.tokens) for row in lengths], batch)
         if waste > MOST_WASTE and is_lora(ir):

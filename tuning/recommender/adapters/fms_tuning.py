@@ -13,15 +13,9 @@ from tuning.recommender.adapters.adapter import Imported
 from tuning.recommender.adapters.mapping import NotSayable, Reading, Row, Writing
 from tuning.recommender.adapters.native import NativeAdapter
 
-_ACCELERATION = "is a plugin of fms-acceleration"
 NOT_READ = {
     "additional_data_handlers": "handlers are Python code; give data_formatter_template or a data_format",
-    "auto_gptq": _ACCELERATION,
     "data_config_path": "names another file; give that file itself",
-    "fast_kernels": _ACCELERATION,
-    "fast_moe": _ACCELERATION,
-    "fused_lora": _ACCELERATION,
-    "multipack": _ACCELERATION,
     "trainer_controller_config_file": "there is no trainer controller here",
 }
 """Keys of the tuning file without a counterpart here, with the reason."""

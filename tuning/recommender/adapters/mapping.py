@@ -20,6 +20,7 @@ from tuning.recommender.adapters.adapter import Imported, Unmapped
 Convert = Callable[[Any], Any]
 
 _OURS_ALONE = {
+    "acceleration": "holds plugins of this project, which {name} does not have",
     "evaluation": "is about measuring the model, which {name} is told about in other ways",
     "compute": "describes the machine, which {name} finds out or is told by its launcher",
     "recommender": "is about the recommender, which {name} does not have",

@@ -1,0 +1,215 @@
+"""Export models of every architecture to every format: `python -m benchmarks.export` writes docs/export.md's tables.
+
+Each case runs in a process of its own: it makes a model with random weights (and an adapter on it), exports it, and
+prints what export.json says of the comparison, with seconds of CPU and memory. Imports and the making of the model do not count.
+Memory is what the process holds of its own (RssAnon) beyond what it held before, at most, while it loads, merges and
+writes, and while it compares; pages of mapped files, which the kernel takes back, are not in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.tables import circumstances, replace_between_marks, table
+from benchmarks.tiny_model import write_tiny_model
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "export.md"
+COMMAND = "python -m benchmarks.export"
+FORMATS = (("torch", None), ("gguf", "f32"), ("gguf", "f16"), ("gguf", "bf16"), ("gguf", "q8_0"), ("onnx", None))
+SMALLER = (("gguf", "q5_1"), ("gguf", "q5_0"), ("gguf", "q4_1"), ("gguf", "q4_0"))
+_SECONDS_BETWEEN_SAMPLES = 0.01
+
+_SHAPE: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "tie_word_embeddings": False,
+}
+_GEMMA = {"tie_word_embeddings": True, "head_dim": 16, "sliding_window": 128, "query_pre_attn_scalar": 16}
+ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "Llama": ("LlamaConfig", _SHAPE),
+    "Mistral": ("MistralConfig", _SHAPE | {"sliding_window": 128}),
+    "Qwen2": ("Qwen2Config", _SHAPE),
+    "Qwen3": ("Qwen3Config", _SHAPE | {"head_dim": 16}),
+    "Granite": ("GraniteConfig", _SHAPE | {"embedding_multiplier": 2.0, "attention_multiplier": 0.2}),
+    "Gemma2": ("Gemma2Config", _SHAPE | _GEMMA),
+    "Gemma3": ("Gemma3TextConfig", _SHAPE | _GEMMA | {"num_hidden_layers": 6}),
+    "Phi3": ("Phi3Config", _SHAPE | {"pad_token_id": 3}),
+    "GPT2": ("GPT2Config", {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 256}),
+}
+LARGE = ("LlamaConfig", {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 15, "vocab_size": 32000})
+"""1.03 GB of weights in 32 bits."""
+
+
+class Watch(logging.Handler):
+    """Samples the memory of this process, apart for each phase; the exporter's own log says where a phase begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phase, self.peaks, self.is_over = "writing", {"writing": 0, "comparing": 0}, threading.Event()
+        self.before = _anonymous()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Begin the second phase where the exporter says so."""
+        if "comparing on" in record.getMessage():
+            self.phase = "comparing"
+
+    def run(self) -> None:
+        """Sample until it is over."""
+        while not self.is_over.wait(_SECONDS_BETWEEN_SAMPLES):
+            self.peaks[self.phase] = max(self.peaks[self.phase], _anonymous() - self.before)
+
+
+def main() -> None:
+    """Measure, and write the tables into the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--print-only", action="store_true", help="leave the page as it is")
+    parser.add_argument("--only", choices=("architectures", "size"), help="measure one of the tables")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(list(_measured(json.loads(given.one)))))
+        return
+    tables = {"architectures": architectures, "size": size}
+    for name in [given.only] if given.only else tables:
+        content = f"{tables[name]()}\n\n{circumstances(COMMAND)}"
+        print(content)
+        if not given.print_only:
+            replace_between_marks(PAGE, f"export-{name}", content)
+
+
+def architectures() -> str:
+    """Compare every architecture, whole and as a merged LoRA, in every format."""
+    header = ("architecture", "weights", "format", "largest difference", "same top token", "same greedy text", "CPU s")
+    rows = []
+    for name, (kind, fields) in ARCHITECTURES.items():
+        for lora in (False, True):
+            formats = FORMATS + SMALLER if name == "Llama" else FORMATS
+            for one in _in_a_process({"kind": kind, "fields": fields, "lora": lora, "formats": formats}):
+                weights = "LoRA, merged" if lora else "whole"
+                rows.append((name, weights, one["format"], *_compared(one), f"{one['seconds']:.1f}"))
+    return table(header, rows)
+
+
+def size() -> str:
+    """Measure time and memory for a gigabyte of weights."""
+    header = ("1.03 GB of", "format", "CPU s", "memory, writing", "memory, comparing", "largest difference")
+    rows = []
+    for dtype in ("float32", "bfloat16"):
+        for lora in (False, True):
+            fields = LARGE[1] | ({} if dtype == "float32" else {"num_hidden_layers": 35})
+            formats = (("torch", None), ("gguf", None), ("gguf", "q8_0"))
+            case = {"kind": LARGE[0], "fields": fields, "lora": lora, "formats": formats, "dtype": dtype}
+            for one in _in_a_process(case):
+                shares = [f"{one[phase] / one['bytes']:.2f} times the weights" for phase in ("writing", "comparing")]
+                weights = f"{dtype}, {'LoRA merged' if lora else 'whole'}"
+                rows.append((weights, one["format"], f"{one['seconds']:.1f}", *shares, f"{one['max_difference']:.1e}"))
+    return table(header, rows)
+
+
+def _compared(one: dict[str, Any]) -> tuple[str, str, str]:
+    return f"{one['max_difference']:.1e}", f"{one['top_1']:.1%}", "yes" if one["same_greedy_text"] else "no"
+
+
+def _in_a_process(case: dict[str, Any]) -> list[dict[str, Any]]:
+    command = [sys.executable, "-m", "benchmarks.export", "--one", json.dumps(case)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _measured(case: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Make a model, warm the libraries up on a tiny one, and export it in each format."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    with tempfile.TemporaryDirectory(prefix="benchmark-export-") as name:
+        folder = Path(name)
+        model = _make(folder, case)
+        warm = _make(folder / "warm", {**case, "fields": {**case["fields"], **_SHAPE}, "kind": "LlamaConfig"})
+        for number, (kind, quantize) in enumerate(case["formats"]):
+            _export(warm, kind, quantize, folder / f"warm-{number}")
+            yield _export(model, kind, quantize, folder / f"out-{number}")
+
+
+def _export(model: Path, kind: str, quantize: str | None, out: Path) -> dict[str, Any]:
+    from tuning.export.exporter import Options
+    from tuning.export.exporting import export_model
+    from tuning.export.loaded import model_bytes
+    from tuning.export.source import find_source
+
+    gc.collect()
+    source, watch = find_source(str(model)), Watch()
+    log = logging.getLogger("tuning")
+    log.setLevel(logging.INFO)
+    log.addHandler(watch)
+    thread = threading.Thread(target=watch.run)
+    thread.start()
+    began = time.process_time()
+    try:
+        made = export_model(source, kind, out, Options(quantize))
+    finally:
+        seconds = time.process_time() - began
+        watch.is_over.set()
+        thread.join()
+        log.removeHandler(watch)
+    found = {"format": f"{kind} {made.dtype}", "seconds": seconds, "bytes": model_bytes(source)}
+    return {**found, **watch.peaks, **made.comparison.to_dict()}
+
+
+def _make(folder: Path, case: dict[str, Any]) -> Path:
+    """Write a model with random weights, large enough for each to matter, and an adapter on it where asked for."""
+    import torch
+    import transformers
+
+    base = folder / "base"
+    base.mkdir(parents=True)
+    write_tiny_model(base)
+    vocab_size = transformers.AutoConfig.from_pretrained(base).vocab_size
+    fields = {"vocab_size": vocab_size, "bos_token_id": 1, "eos_token_id": 2, **case["fields"]}
+    torch.manual_seed(0)
+    config = getattr(transformers, case["kind"])(**fields)
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=getattr(torch, case.get("dtype", "float32")))
+    if model.num_parameters() < 10_000_000:
+        for name, parameter in model.named_parameters():
+            mean = 1.0 if parameter.ndim == 1 and "norm" in name and "Gemma" not in case["kind"] else 0.0
+            torch.nn.init.normal_(parameter, mean, 0.3 if parameter.ndim == 1 else 0.12)
+    model.save_pretrained(base)
+    if not case["lora"]:
+        return base
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(model, LoraConfig(r=8, task_type="CAUSAL_LM", target_modules="all-linear"))
+    adapted.peft_config["default"].base_model_name_or_path = str(base)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, 0, 0.02)
+    adapted.save_pretrained(folder / "adapter")
+    return folder / "adapter"
+
+
+def _anonymous() -> int:
+    text = Path("/proc/self/status").read_text(encoding="utf-8")
+    line = next(line for line in text.splitlines() if line.startswith("RssAnon:"))
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from kernel_families import joined, rows, tiny
+from short_runs import arguments, dataset, tokenizer, trained
+
+from tuning.acceleration.joined_rows import JoiningCollator, JoinRowsCallback, keeps_rows_apart
+from tuning.acceleration.padding_free import PaddingFreePlugin
+from tuning.acceleration.varlen_attention import ATTENTION
+
+PATH = "training.attention.padding_free"
+
+
+def plugin() -> PaddingFreePlugin:
+    return PaddingFreePlugin({PATH: {"method": "huggingface"}})
+
+
+def trl_args(**changes: Any) -> Any:
+    return SimpleNamespace(**{"padding_free": False, "packing": False, "max_length": 512, **changes})
+
+
+def test_trl_joins_rows_and_does_not_cut_them() -> None:
+    model, args = tiny("llama"), trl_args()
+    plugin().augmentation(model, args)
+    assert (args.padding_free, args.max_length) == (True, None)
+    assert model.config._attn_implementation == ATTENTION
+
+
+def test_packed_sequences_keep_their_length() -> None:
+    args = trl_args(packing=True)
+    plugin().augmentation(tiny("llama"), args)
+    assert args.max_length == 512
+
+
+def test_an_attention_that_the_user_has_chosen_stays(caplog: pytest.LogCaptureFixture) -> None:
+    model = tiny("llama")
+    model.set_attn_implementation("eager")
+    with caplog.at_level(logging.WARNING):
+        plugin().augmentation(model, trl_args())
+    assert model.config._attn_implementation == "eager"
+    assert "attends by eager over the whole batch" in caplog.text
+
+
+def test_an_unknown_model_attends_as_before_with_its_rows_apart(caplog: pytest.LogCaptureFixture) -> None:
+    model, args = tiny("stablelm"), trl_args()
+    with caplog.at_level(logging.WARNING):
+        plugin().augmentation(model, args)
+    assert model.config._attn_implementation == "sdpa"
+    assert "has not been compared" in caplog.text
+    assert args.padding_free
+
+
+@pytest.mark.parametrize("model_type", ["mamba", "bloom"])
+def test_a_model_whose_rows_would_see_each_other_is_padded(model_type: str, caplog: pytest.LogCaptureFixture) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(model_type, vocab_size=97, hidden_size=32, num_hidden_layers=2, n_head=4, state_size=4)
+    )
+    args = trl_args()
+    assert not keeps_rows_apart(model)
+    with caplog.at_level(logging.WARNING):
+        plugin().augmentation(model, args)
+    assert (args.padding_free, args.max_length) == (False, 512)
+    assert "so they are padded instead" in caplog.text
+
+
+def padded(features: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Pad to a multiple of 8, as collators do."""
+    from transformers import DataCollatorForSeq2Seq
+
+    return DataCollatorForSeq2Seq(tokenizer(), pad_to_multiple_of=8, return_tensors="pt")(list(features))
+
+
+def test_rows_are_joined_without_their_padding() -> None:
+    parts = rows((5, 3))
+    features = [
+        {"input_ids": part.tolist(), "labels": part.tolist(), "attention_mask": [1] * len(part)} for part in parts
+    ]
+    batch = JoiningCollator(padded)(features)
+    for name, wanted in joined(parts).items():
+        assert batch[name].tolist() == wanted.tolist()
+    assert [batch["labels"][0, 0], batch["labels"][0, 5]] == [-100, -100]
+    assert batch["labels"][0, 1:5].tolist() == parts[0][1:].tolist()
+
+
+def test_batches_that_hold_more_than_tokens_are_padded() -> None:
+    features = [{"input_ids": [3, 4], "labels": [3, 4], "token_type_ids": [0, 0]}] * 2
+    assert "attention_mask" in JoiningCollator(padded)(features)
+    assert "position_ids" not in JoiningCollator(padded)(features)
+
+
+def test_the_collator_is_wrapped_once() -> None:
+    loader = SimpleNamespace(collate_fn=padded)
+    for _ in range(2):
+        JoinRowsCallback().on_train_begin(train_dataloader=loader)
+    assert getattr(loader.collate_fn, "collate_row", None) is padded
+
+
+def run(folder: Path, plugins: list[Any]) -> tuple[list[float], Any]:
+    """Train and evaluate with transformers' own trainer, as fms-acceleration's README does."""
+    from transformers import Trainer, TrainingArguments
+
+    model, args = tiny("llama"), TrainingArguments(**arguments(folder))
+    for each in plugins:
+        each.augmentation(model, args)
+    trainer = Trainer(model, args, data_collator=padded, train_dataset=dataset(), eval_dataset=dataset(1))
+    return trained(trainer, model=model, plugins=plugins), trainer
+
+
+@pytest.mark.slow
+def test_the_plain_trainer_has_the_losses_of_padded_training(tmp_path: Path) -> None:
+    from tuning.acceleration.fused_ops import FusedOpsPlugin
+
+    wanted, reference = run(tmp_path / "padded", [])
+    found, trainer = run(tmp_path / "fast", [plugin(), FusedOpsPlugin({"training.fused_ops_and_kernels": {}})])
+    assert len(wanted) == 10
+    assert found == pytest.approx(wanted, abs=1e-4)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(reference.evaluate()["eval_loss"], abs=1e-4)
+    assert isinstance(trainer.callback_handler.train_dataloader.collate_fn, JoiningCollator)
+
+
+def test_a_row_of_one_token_is_a_row() -> None:
+    batch = JoiningCollator(padded)([{"input_ids": [5], "labels": [5], "attention_mask": [1]}] * 2)
+    assert batch["position_ids"].tolist() == [[0, 0]]
+    assert torch.equal(batch["labels"], torch.tensor([[-100, -100]]))

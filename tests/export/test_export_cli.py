@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tuning.cli import main
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["./none", "--to", "torch"], "there is no such folder"),
+        (["./none"], "the following arguments are required: --to"),
+        (["./none", "--to", "tourch"], "Did you mean 'torch'?"),
+        (["./none", "--to", "torch", "--out"], "expected one argument"),
+    ],
+)
+def test_bad_words_are_one_message_and_exit_code_1(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", *words]) == 1
+    error = capsys.readouterr().err
+    assert told in error
+    assert "Traceback" not in error
+
+
+def test_a_run_that_has_saved_no_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    assert main(["export", str(tmp_path), "--to", "torch"]) == 1
+    assert "the run has saved no model" in capsys.readouterr().err
+
+
+def test_nothing_is_written_where_something_is_refused(
+    tiny_config_only_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(tiny_config_only_model), "--to", "gguf", "--quantize", "q3", "--out", str(tmp_path / "out")]
+    assert main(["export", *words]) == 1
+    assert "export.export_quantize: got 'q3'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_where_nothing_can_be_written_is_refused(
+    tiny_config_only_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    words = [str(tiny_config_only_model), "--to", "gguf", "--out", str(tmp_path / "file" / "out")]
+    assert main(["export", *words]) == 1
+    assert "nothing can be written in" in capsys.readouterr().err
+
+
+def test_a_config_that_is_no_json_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.json").write_text("[")
+    assert main(["export", str(tmp_path), "--to", "torch"]) == 1
+    assert "cannot be read as JSON" in capsys.readouterr().err
+
+
+def test_a_model_of_no_known_class_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mine"}))
+    assert main(["export", str(tmp_path), "--to", "gguf"]) == 1
+    assert "a model without architectures" in capsys.readouterr().err

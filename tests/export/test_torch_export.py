@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_families import MakeModel
+
+from tuning.errors import UserError
+from tuning.export.exporter import Options
+from tuning.export.exporting import export_model
+from tuning.export.source import find_source
+
+pytestmark = pytest.mark.slow
+
+KINDS: dict[str, dict[str, Any]] = {
+    "lora": {},
+    "dora": {"use_dora": True},
+    "rslora": {"use_rslora": True},
+    "embeddings": {"modules_to_save": ["embed_tokens", "lm_head"]},
+}
+
+
+def exported(model: Path, folder: Path, **options: Any) -> Any:
+    return export_model(find_source(str(model)), "torch", folder / "out", Options(**options)).comparison
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["llama", "llama_tied"])
+def test_a_merged_adapter_says_what_base_and_adapter_say(
+    name: str, kind: str, adapter: MakeModel, tmp_path: Path
+) -> None:
+    fields = KINDS[kind]
+    if name == "llama_tied" and kind == "embeddings":
+        fields = {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True}
+    found = exported(adapter(name, new_tokens=3 if kind == "embeddings" else 0, **fields), tmp_path)
+    assert found.max_difference <= 1e-4
+    assert (found.top_1, found.same_greedy_text) == (1.0, True)
+
+
+def test_new_tokens_are_in_the_merged_model(adapter: MakeModel, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    exported(adapter("llama", new_tokens=3, modules_to_save=["embed_tokens", "lm_head"]), tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert tokenizer.convert_tokens_to_ids("<new2>") == len(tokenizer) - 1
+    assert model.config.vocab_size == model.get_input_embeddings().weight.shape[0] == len(tokenizer)
+
+
+def test_the_base_keeps_its_type(family: MakeModel, tmp_path: Path) -> None:
+    found = exported(family("llama", dtype="bfloat16"), tmp_path)
+    assert found.max_difference == 0
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_weights_are_divided_by_size(tiny_model: Path, tmp_path: Path) -> None:
+    exported(tiny_model, tmp_path, max_shard_size="100KB")
+    assert len(list((tmp_path / "out").glob("*.safetensors"))) > 1
+    assert (tmp_path / "out" / "generation_config.json").is_file()
+
+
+def test_a_size_that_is_none_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected a size such as 5GB"):
+        exported(tiny_model, tmp_path, max_shard_size="large")
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"alora_invocation_tokens": [5, 6]}, "aLoRA acts only after its invocation"),
+        ({"lora_bias": True}, "lora_bias has no place"),
+    ],
+    ids=["alora", "lora_bias"],
+)
+def test_what_cannot_be_merged_is_refused_by_name(
+    fields: dict[str, Any], told: str, adapter: MakeModel, tmp_path: Path
+) -> None:
+    folder = adapter("llama")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | fields))
+    with pytest.raises(UserError, match=told):
+        exported(folder, tmp_path)

@@ -1,0 +1,177 @@
+"""The page that goes with an export: what it is, what it was made from, how good it is, and how it is loaded."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tuning.errors import UserError
+from tuning.export.comparison import Comparison
+from tuning.export.source import Source, read_json
+from tuning.manifest import MANIFEST_FILE
+from tuning.score_names import is_score
+from tuning.trackers.redaction import redact
+
+CARD_FILE = "README.md"
+_SETTINGS = (
+    "peft.peft_method",
+    "peft.r",
+    "peft.lora_alpha",
+    "training.learning_rate",
+    "training.num_train_epochs",
+    "training.max_steps",
+    "training.per_device_train_batch_size",
+    "training.gradient_accumulation_steps",
+    "training.max_length",
+    "training.packing",
+    "training.seed",
+    "model.dtype",
+)
+_LOADING = {
+    "adapter": "vllm serve {base} --enable-lora --lora-modules {name}={folder}",
+    "gguf": "llama-cli --model {folder}/model.gguf --prompt 'The river'",
+    "onnx": "onnxruntime.InferenceSession('{folder}/model.onnx')",
+    "torch": "transformers.AutoModelForCausalLM.from_pretrained('{folder}')",
+}
+
+
+def write_model_card(source: Source, folder: Path, name: str, dtype: str, comparison: Comparison) -> None:
+    """Write README.md into the folder of an export, from the run's own records."""
+    lines = [*_front_matter(source), *_introduction(source, name, dtype), *_loading(source, name)]
+    lines += [*_comparison(comparison), *_scores(source), *_training(source)]
+    (folder / CARD_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _front_matter(source: Source) -> Iterator[str]:
+    """Lay out what the Hub reads: base, license and tags, as JSON, which YAML includes."""
+    found: dict[str, Any] = {"base_model": _named(source.saved.base), "pipeline_tag": "text-generation"}
+    license_name = _license(source)
+    if license_name is not None:
+        found["license"] = license_name
+    found["tags"] = ["tuning", *(["lora"] if source.adapter_config else [])]
+    yield from (
+        "---",
+        *(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in found.items()),
+        "---",
+        "",
+    )
+
+
+def _introduction(source: Source, name: str, dtype: str) -> Iterator[str]:
+    what = "An adapter for" if name == "adapter" else "A model made from"
+    license_name = _license(source) or "not stated beside its weights; look it up before you pass this on"
+    yield from (f"# {source.name}", "")
+    yield from (f"{what} `{_named(source.saved.base)}` ({source.architecture}), as {name} in {dtype}.", "")
+    yield from (f"License of the base: {license_name}.", "")
+
+
+def _loading(source: Source, name: str) -> Iterator[str]:
+    command = _LOADING.get(name)
+    if command is not None:
+        told = command.format(base=_named(source.saved.base), name=source.name, folder="FOLDER")
+        yield from ("## How to load it", "", "```", told, "```", "")
+
+
+def _comparison(found: Comparison) -> Iterator[str]:
+    text = "the same" if found.same_greedy_text else "not the same"
+    yield from (
+        "## Compared with the model in torch",
+        "",
+        f"On {found.num_prompts} prompts ({found.prompts}), {found.num_positions} positions: logits differ by up to "
+        f"{found.max_difference:.3g} (their standard deviation is {found.deviation:.3g}), the most likely token is the "
+        f"same at {found.top_1:.1%}, the greedy text is {text}.",
+        "",
+    )
+
+
+def _scores(source: Source) -> Iterator[str]:
+    """Lay out the scores of eval.json, each number as it stands there."""
+    if source.run_folder is None or not (source.run_folder / "eval.json").is_file():
+        return
+    scores = {
+        name: value
+        for name, value in read_json(source.run_folder / "eval.json").items()
+        if isinstance(value, (int, float)) and math.isfinite(value) and is_score(name)
+    }
+    if scores:
+        yield from ("## Scores on held-out rows", "", "| score | value |", "|---|---|")
+        yield from (f"| `{name}` | {json.dumps(value)} |" for name, value in scores.items())
+        yield ""
+
+
+def _training(source: Source) -> Iterator[str]:
+    manifest = _manifest(source)
+    if not manifest:
+        return
+    values = (manifest.get("config") or {}).get("values") or {}
+    yield from ("## How it was trained", "", "| setting | value |", "|---|---|")
+    for path in _SETTINGS:
+        value = _at(values, path)
+        if value is not None:
+            yield f"| `{path}` | {json.dumps(value)} |"
+    yield from ("", *_data(manifest), *_recommendations(source), *_environment(manifest))
+
+
+def _data(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Name the files of rows, by the fingerprint that the run took of them."""
+    for role, found in (manifest.get("data") or {}).items():
+        if isinstance(found, Mapping) and found.get("path"):
+            paths = found["path"] if isinstance(found["path"], list) else [found["path"]]
+            names = ", ".join(f"`{_named(str(path))}`" for path in paths)
+            yield from (f"Rows for {role}: {names}, {found.get('rows')} of them, SHA-256 `{found.get('sha256')}`.", "")
+
+
+def _recommendations(source: Source) -> Iterator[str]:
+    file = Path(str(source.run_folder)) / "recommendations.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    comments = [one.get("comment") for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    if comments:
+        yield from ("What was left out was recommended:", "", *(f"- {comment}" for comment in comments if comment), "")
+
+
+def _environment(manifest: Mapping[str, Any]) -> Iterator[str]:
+    packages = (manifest.get("environment") or {}).get("packages") or {}
+    named = [f"{name} {packages[name]}" for name in ("torch", "transformers", "trl", "peft") if name in packages]
+    if named:
+        yield from (f"Trained with {', '.join(named)}.", "")
+
+
+def _manifest(source: Source) -> dict[str, Any]:
+    if source.run_folder is None:
+        return {}
+    try:
+        return redact(read_json(source.run_folder / MANIFEST_FILE))
+    except UserError:
+        return {}
+
+
+def _license(source: Source) -> str | None:
+    """Read the license from the base's own card; a Hub id's card is not fetched for it."""
+    file = Path(source.saved.base) / CARD_FILE
+    try:
+        head = file.read_text(encoding="utf-8").partition("\n---")[0]
+    except (OSError, ValueError):
+        return None
+    if not head.startswith("---"):
+        return None
+    named = [line.partition(":")[2].strip() for line in head.splitlines() if line.startswith("license:")]
+    return named[0] if named else None
+
+
+def _named(path: str) -> str:
+    """Name a folder or a file without the folders above it, which are nobody's business; a Hub id stays."""
+    is_local = Path(path).expanduser().exists() or path.startswith((".", "/", "~"))
+    return Path(path).name if is_local else path
+
+
+def _at(values: Mapping[str, Any], path: str) -> Any:
+    found: Any = values
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
