@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ _SIMPLE: dict[str, Any] = {
     "Any": Any,
     "None": None,
 }
+_CLASS = re.compile(r"^class (?P<name>\w+)(?:\((?P<bases>[^)]*)\))?:\n(?P<body>(?:[ \t].*\n|\n)*)", re.MULTILINE)
+_METHOD = re.compile(r"^    (?:def |@)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -92,27 +95,34 @@ def _subscript(container: str, inside: ast.expr, enums: dict[str, Any]) -> Any:
 def _enums() -> Iterator[tuple[str, Any]]:
     """Find the string enumerations that the fields are annotated with, as `Literal` types."""
     for file in _ENUMS:
-        for node in _module("transformers", file).body:
-            if isinstance(node, ast.ClassDef) and any("Enum" in ast.unparse(base) for base in node.bases):
-                values = [_literal(item.value) for item in node.body if isinstance(item, ast.Assign)]
+        for name, (bases, fields) in _classes("transformers", file).items():
+            if "Enum" in bases:
+                values = [_literal(item.value) for item in _parsed(fields) if isinstance(item, ast.Assign)]
                 if values and all(isinstance(value, str) for value in values):
-                    yield node.name, Literal[tuple(values)]
+                    yield name, Literal[tuple(values)]
 
 
 def _class_body(package: str, file: str, name: str) -> list[ast.stmt]:
-    for node in _module(package, file).body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return node.body
-    return []
+    _, fields = _classes(package, file).get(name, ("", ""))
+    return _parsed(fields)
+
+
+def _parsed(fields: str) -> list[ast.stmt]:
+    return ast.parse(f"if True:\n{fields}").body[0].body if fields.strip() else []  # type: ignore[attr-defined]
 
 
 @functools.cache
-def _module(package: str, file: str) -> ast.Module:
+def _classes(package: str, file: str) -> dict[str, tuple[str, str]]:
+    """Cut a module's classes out of its text: each one's bases, and its fields, which stand before its methods.
+
+    Parsing the methods, too, would take five times as long.
+    """
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"'{package}' is not installed: reinstall with pip install tuning", name=package)
     path = Path(spec.submodule_search_locations[0]) / file
-    return ast.parse(path.read_text(encoding="utf-8")) if path.exists() else ast.Module(body=[], type_ignores=[])
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return {found["name"]: (found["bases"] or "", _METHOD.split(found["body"])[0]) for found in _CLASS.finditer(text)}
 
 
 def _literal_entries(node: ast.expr | None) -> dict[str, Any]:
