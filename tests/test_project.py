@@ -77,12 +77,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "console": FOUNDATION | {"data", "recommender", "trackers", "world"},
     "run": FOUNDATION | {"fingerprints", "manifest", "recommender", "report", "trackers", "world"},
     "job": FOUNDATION
-    | {"acceleration", "console", "data", "evaluation", "model", "quantization", "recommender", "trackers"},
+    | {"acceleration", "console", "control", "data", "evaluation", "model", "quantization", "recommender", "trackers"},
     "sft_trainer": FOUNDATION
     | PARTS
     | {"job"}
     | {"recommender", "world", "tokenizer", "quantization", "model", "preparation", "measurement", "console", "run"}
-    | {"checkpoint_callback", "interruption", "left_out", "stop_callback"},
+    | {"checkpoint_callback", "control", "interruption", "left_out", "stop_callback"},
     "preview": FOUNDATION | {"data", "recommender", "tokenizer", "preparation"},
     "preprocessing": FOUNDATION | {"console", "data", "interruption", "job", "preparation", "sft_trainer"},
     "doctor": FOUNDATION

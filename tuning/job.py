@@ -15,6 +15,8 @@ from tuning.config.loading import load_ir, load_mapping
 from tuning.config.plugin_file import with_plugins
 from tuning.config.rules import held_out_rows
 from tuning.config.schema import TuningConfig
+from tuning.control.checks import rules_without_evaluation, unusable_rules
+from tuning.control.trainer_controller import with_controllers
 from tuning.data.data_config import with_datasets
 from tuning.data.rows import load_rows
 from tuning.data.run_datasets import unusable_datasets
@@ -55,15 +57,17 @@ def load_config(
     loaded = load_mapping(source) if isinstance(source, Mapping) else load_ir(source, None, overlay, recipe)
     console.tell_notices(loaded.notices)
     checks = (missing_files, missing_sources, unusable_datasets, unusable_model, unusable_evaluation, unusable_trackers)
-    checks = (*checks, unusable_stanzas)
+    checks = (*checks, unusable_stanzas, unusable_rules)
     nowhere = {} if needs_folder or loaded.ir.get("training.output_dir") else {"training": {"output_dir": "."}}
     ir = with_plugins(with_datasets(loaded.ir.merge(nowhere, DEFAULT), loaded.problems), loaded.problems)
+    ir = with_controllers(ir, loaded.problems)
     given = build_config(ir, checks, loaded.problems, last=(missing_on_the_hub,))
     ir = with_checked_values(ir, given)
     recommendations: list[Recommendation] = []
     if given.recommender.recommend:
         ir, recommendations = recommend(ir)
-    config = build_config(ir, (held_out_rows, rows_to_ask, unusable_quantization, unusable_plugins))
+    completed = (held_out_rows, rows_to_ask, unusable_quantization, unusable_plugins, rules_without_evaluation)
+    config = build_config(ir, completed)
     return Job(config, complete(ir, config), tuple(recommendations))
 
 

@@ -15,6 +15,7 @@ from tuning import console
 from tuning.acceleration.configuration import framework_of
 from tuning.arguments import invocation_tokens, peft_config_of, sft_config
 from tuning.config.schema import TuningConfig
+from tuning.control.state import stopped_by
 from tuning.data.audit_report import audit_params, write_audit
 from tuning.data.dataset_names import dataset_names
 from tuning.data.datasets import load_datasets
@@ -101,7 +102,7 @@ def _train(
         run.record_model()
         tracker.track(additional_metrics, stage="additional")
         measure_before_training(trainer, config, questions, run_folder(config))
-        trained = fit(trainer, checkpoint)
+        trained = fit(trainer, checkpoint, config)
         request.raise_if_stopped()
         request.is_training = True  # until the model is saved whole
         model_folder = save_model(trainer, config, preparation.additions)
@@ -134,6 +135,7 @@ def build_trainer(
 ) -> ScoredTrainer:
     """Load the model, and give it to TRL's trainer with the tokens of the rows."""
     from tuning.checkpoint_callback import CheckpointCallback
+    from tuning.control.callback import control_callbacks
     from tuning.evaluation.scored_trainer import ScoredTrainer  # the dear imports start here
     from tuning.stop_callback import StopCallback
 
@@ -153,6 +155,7 @@ def build_trainer(
     splits = load_datasets(preparation.prepared, args, max_length_of(config), stream, names)
     if config.peft.peft_method == "alora":
         check_invocation(splits.train, invocation_tokens(config.peft, preparation.tokenizer))
+    own = (CheckpointCallback(), StopCallback(request), *control_callbacks(config, tracker))
     try:
         trainer = ScoredTrainer(
             model,
@@ -161,7 +164,7 @@ def build_trainer(
             eval_dataset=splits.validation,
             processing_class=preparation.tokenizer,
             peft_config=peft_config,
-            callbacks=[*_callback_of(tracker), CheckpointCallback(), StopCallback(request), *callbacks],
+            callbacks=[*_callback_of(tracker), *own, *callbacks],
             wants_f1=config.evaluation.token_f1,
         )
     except (ValueError, ImportError) as error:
@@ -181,14 +184,16 @@ def _listed_stream(config: TuningConfig, preparation: Preparation) -> TokenStrea
     return preparation.stream.listing_skipped(preparation.prepared.skipped, run_folder(config))
 
 
-def fit(trainer: SFTTrainer, checkpoint: str | None) -> dict[str, float]:
+def fit(trainer: SFTTrainer, checkpoint: str | None, config: TuningConfig) -> dict[str, float]:
     """Train, or take up the last step of a run that is finished; returns the training's metrics."""
     args = trainer.args
-    if checkpoint is None or not is_finished(checkpoint, args.max_steps, args.num_train_epochs):
+    rule = None if checkpoint is None else stopped_by(config, checkpoint)
+    if checkpoint is None or not (rule or is_finished(checkpoint, args.max_steps, args.num_train_epochs)):
         return trainer.train(resume_from_checkpoint=checkpoint).metrics
     from transformers import TrainerState
 
-    logger.info("the run is finished, and %s is its last step: nothing is left to train", checkpoint)
+    why = f"a rule has ended it ({rule})" if rule else "the run is finished"
+    logger.info("%s, and %s is its last step: nothing is left to train", why, checkpoint)
     trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / STATE_FILE))
     best = trainer.state.best_model_checkpoint if args.load_best_model_at_end else None
     trainer._load_from_checkpoint(_beside(checkpoint, best) if best else checkpoint)

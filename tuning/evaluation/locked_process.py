@@ -113,7 +113,7 @@ def main() -> None:
     names = {"__name__": "__program__"}
     program = compile(ast.parse(job["program"]), "program", "exec")
     # While the program runs, no name that it could look up leads to the answer, which lies between two steps of a line.
-    verdict = (job.pop("answer").encode(), exec(program, names))
+    verdict = (job.pop("answer").encode(), exec(program, names))  # what this process is for  # nosec
     os.write(report, verdict[0])
     os._exit(0)
 

@@ -122,7 +122,7 @@ def _module_of(file: Path) -> ModuleType:
     module.__file__ = str(file)
     sys.modules[name] = module  # dataclasses look their module up there
     try:
-        exec(code, vars(module))
+        exec(code, vars(module))  # what rules_dir is for  # nosec
     except (Exception, SystemExit) as error:
         raise UserError(f"{_FIELD}: {_place(error, str(file))}: {_told(error)}") from error
     return module

@@ -15,11 +15,11 @@ from tuning.recommender.values import (
     takes_plugins,
 )
 
-_GAIN_OF_PADDING_FREE = "2.5"
-_GAIN_OF_FUSED_OPS = "1.1"
+_GAIN_OF_PADDING_FREE = "2"
+_GAIN_OF_FUSED_OPS = "1.8"
 _SOURCE = (
-    "`python -m benchmarks.run`, on a CPU, in tokens per CPU second: rows without padding against padded ones, and "
-    "then the loss over supervised tokens against TRL's"
+    "Measured with a Llama of 11 million parameters and 8,192 tokens on a CPU without bf16, in tokens per CPU second "
+    "of single precision: rows without padding against padded ones, then the loss over supervised tokens against TRL's"
 )
 _OWN_KERNELS = ("training.torch_compile", "training.use_liger_kernel")
 

@@ -16,7 +16,6 @@ from tuning.recommender.adapters.native import NativeAdapter
 NOT_READ = {
     "additional_data_handlers": "handlers are Python code; give data_formatter_template or a data_format",
     "data_config_path": "names another file; give that file itself",
-    "trainer_controller_config_file": "there is no trainer controller here",
 }
 """Keys of the tuning file without a counterpart here, with the reason."""
 _METHODS = {"lora": "lora", "alora": "alora", "pt": "pt", "none": "none", "full": "none"}
