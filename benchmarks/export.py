@@ -1,9 +1,9 @@
 """Export models of every architecture to every format: `python -m benchmarks.export` writes docs/export.md's tables.
 
 Each case runs in a process of its own: it makes a model with random weights (and an adapter on it), exports it, and
-prints what export.json says of the comparison, with seconds of CPU and memory. Imports and the making of the model do not count.
-Memory is what the process holds of its own (RssAnon) beyond what it held before, at most, while it loads, merges and
-writes, and while it compares; pages of mapped files, which the kernel takes back, are not in it.
+prints what export.json says of the comparison, with seconds of CPU and memory. Neither imports nor the making of the
+model count. Memory is what the process holds of its own (RssAnon) beyond what it held before, at most, while it loads,
+merges and writes, and while it compares; pages of mapped files, which the kernel takes back, are not in it.
 """
 
 from __future__ import annotations

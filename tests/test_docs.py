@@ -25,7 +25,7 @@ CHEAP = ("import", "validate", "plan", "recommend", "preview", "ls", "cat", "cp"
 """Words after `tune` that read, and train nothing, so that they run here, in this process."""
 DEAR = ("python -m tuning.sft_trainer", "tune run", "tune plan run.json --probe", "tune doctor")
 """Starts of commands that import torch."""
-OF_RUNS = ("tune report", "tune compare", "tune reproduce")
+OF_RUNS = ("tune report", "tune compare", "tune reproduce", "tune export")
 """Starts of commands on runs that are there: runs/first and runs/second."""
 NOT_RUN = {
     "pip install": "tests/test_project.py installs the wheel, and checks the names of extras",

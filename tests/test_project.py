@@ -77,7 +77,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "console": FOUNDATION | {"data", "recommender", "trackers", "world"},
     "run": FOUNDATION | {"fingerprints", "manifest", "recommender", "report", "trackers", "world"},
     "job": FOUNDATION
-    | {"acceleration", "console", "control", "data", "evaluation", "model", "quantization", "recommender", "trackers"},
+    | {"acceleration", "console", "control", "data", "evaluation", "export", "model", "quantization", "recommender"}
+    | {"trackers"},
     "sft_trainer": FOUNDATION
     | PARTS
     | {"job"}

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tuning import console
 from tuning.acceleration.configuration import unusable_plugins, unusable_stanzas
 from tuning.config.building import build_config, complete, with_checked_values
+from tuning.config.control_fields import TrainerControl
 from tuning.config.files import missing_files
 from tuning.config.ir import DEFAULT, IR
 from tuning.config.loading import load_ir, load_mapping
 from tuning.config.plugin_file import with_plugins
 from tuning.config.rules import held_out_rows
 from tuning.config.schema import TuningConfig
-from tuning.control.checks import rules_without_evaluation, unusable_rules
-from tuning.control.trainer_controller import with_controllers
 from tuning.data.data_config import with_datasets
 from tuning.data.rows import load_rows
 from tuning.data.run_datasets import unusable_datasets
@@ -57,16 +56,16 @@ def load_config(
     loaded = load_mapping(source) if isinstance(source, Mapping) else load_ir(source, None, overlay, recipe)
     console.tell_notices(loaded.notices)
     checks = (missing_files, missing_sources, unusable_datasets, unusable_model, unusable_evaluation, unusable_trackers)
-    checks = (*checks, unusable_stanzas, unusable_rules)
+    checks = (*checks, unusable_stanzas, _unusable_rules, _unusable_export)
     nowhere = {} if needs_folder or loaded.ir.get("training.output_dir") else {"training": {"output_dir": "."}}
     ir = with_plugins(with_datasets(loaded.ir.merge(nowhere, DEFAULT), loaded.problems), loaded.problems)
-    ir = with_controllers(ir, loaded.problems)
+    ir = _with_controllers(ir, loaded.problems)
     given = build_config(ir, checks, loaded.problems, last=(missing_on_the_hub,))
     ir = with_checked_values(ir, given)
     recommendations: list[Recommendation] = []
     if given.recommender.recommend:
         ir, recommendations = recommend(ir)
-    completed = (held_out_rows, rows_to_ask, unusable_quantization, unusable_plugins, rules_without_evaluation)
+    completed = (held_out_rows, rows_to_ask, unusable_quantization, unusable_plugins, _rules_without_evaluation)
     config = build_config(ir, completed)
     return Job(config, complete(ir, config), tuple(recommendations))
 
@@ -85,3 +84,35 @@ def check(config: TuningConfig) -> None:
 def unusable_trackers(config: TuningConfig) -> list[Problem]:
     """Name what is wrong with the trackers, from their names, packages and options alone."""
     return check_trackers(dict(config.tracking))
+
+
+# Most runs have no rules and no exports; what checks them is imported where a run has some.
+
+
+def _with_controllers(ir: IR, problems: Sequence[Problem]) -> IR:
+    if ir.get("trainer_control.trainer_controller_config_file") is None:
+        return ir
+    from tuning.control.trainer_controller import with_controllers
+
+    return with_controllers(ir, problems)
+
+
+def _unusable_rules(config: TuningConfig) -> Iterator[Problem]:
+    if config.trainer_control != TrainerControl():
+        from tuning.control.checks import unusable_rules
+
+        yield from unusable_rules(config)
+
+
+def _rules_without_evaluation(config: TuningConfig) -> Iterator[Problem]:
+    if config.trainer_control != TrainerControl():
+        from tuning.control.checks import rules_without_evaluation
+
+        yield from rules_without_evaluation(config)
+
+
+def _unusable_export(config: TuningConfig) -> Iterator[Problem]:
+    if config.export.export_formats:
+        from tuning.export.of_run import unusable_export
+
+        yield from unusable_export(config)

@@ -15,7 +15,6 @@ from tuning import console
 from tuning.acceleration.configuration import framework_of
 from tuning.arguments import invocation_tokens, peft_config_of, sft_config
 from tuning.config.schema import TuningConfig
-from tuning.control.state import stopped_by
 from tuning.data.audit_report import audit_params, write_audit
 from tuning.data.dataset_names import dataset_names
 from tuning.data.datasets import load_datasets
@@ -113,7 +112,15 @@ def _train(
     if trainer.is_world_process_zero():
         history, scores = trainer.state.log_history, result.lines() if result.scores() else ()
         print(console.end_summary(job.recommendations, metrics, history, run_folder(config), model_folder, scores))
+        _export(config, model_folder)
     return TrainResult(run_folder(config), model_folder, trainer.state.global_step, metrics)
+
+
+def _export(config: TuningConfig, model_folder: Path) -> None:
+    if config.export.export_formats:
+        from tuning.export.of_run import export_run
+
+        export_run(config, model_folder, run_folder(config))
 
 
 def record_data(config: TuningConfig, preparation: Preparation, tracker: Tracker) -> None:
@@ -186,6 +193,8 @@ def _listed_stream(config: TuningConfig, preparation: Preparation) -> TokenStrea
 
 def fit(trainer: SFTTrainer, checkpoint: str | None, config: TuningConfig) -> dict[str, float]:
     """Train, or take up the last step of a run that is finished; returns the training's metrics."""
+    from tuning.control.state import stopped_by
+
     args = trainer.args
     rule = None if checkpoint is None else stopped_by(config, checkpoint)
     if checkpoint is None or not (rule or is_finished(checkpoint, args.max_steps, args.num_train_epochs)):

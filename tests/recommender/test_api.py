@@ -96,7 +96,7 @@ def test_the_parts_of_the_memory_add_up(client: TestClient, root: Path) -> None:
     assert 70 * 2**30 < memory["budget"] < 80 * 2**30
 
 
-LEFT_OUT = {"trainer_controller_config_file": "control.yaml"}
+LEFT_OUT = {"additional_data_handlers": "handlers.py"}
 
 
 def test_the_four_documents_of_fms_hf_tuning_are_one_run(client: TestClient, root: Path) -> None:
@@ -113,7 +113,7 @@ def test_the_four_documents_of_fms_hf_tuning_are_one_run(client: TestClient, roo
     assert answer["config"]["peft"]["peft_method"] == "lora"
     assert answer["config"]["data"]["training_data_path"] == [str(root / "rows.jsonl")]
     assert "--num_processes 8" in answer["launch_command"]
-    assert any(text.startswith("trainer_controller_config_file") for text in answer["unmapped"])
+    assert any(text.startswith("additional_data_handlers") for text in answer["unmapped"])
 
 
 def test_a_fault_in_one_of_four_documents_is_found_there(client: TestClient, root: Path) -> None:

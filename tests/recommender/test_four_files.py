@@ -24,7 +24,7 @@ def files(tmp_path: Path, tiny_config_only_model: Path) -> dict[str, str]:
     rows.write_text("".join(json.dumps({"input": f"{n} + 1", "output": str(n + 1)}) + "\n" for n in range(600)))
     tuning = {"model_name_or_path": str(tiny_config_only_model), "training_data_path": str(rows)}
     tuning |= {"peft_method": "lora", "max_seq_length": 128, "output_dir": "it's; out"}
-    tuning |= {"trainer_controller_config_file": "control.yaml"}
+    tuning |= {"additional_data_handlers": "handlers.py"}
     (tmp_path / "tuning.yaml").write_text(yaml.safe_dump(tuning))
     (tmp_path / "compute.json").write_text(json.dumps({"num_nodes": 1, "num_gpus_per_node": 2}))
     return {"--tuning-config": str(tmp_path / "tuning.yaml"), "--compute-config": str(tmp_path / "compute.json")}
@@ -44,7 +44,7 @@ def test_four_files_are_completed_and_written_again(
     tuning = yaml.safe_load((folder / "tuning_config.yaml").read_text())
     assert (tuning["max_seq_length"], tuning["peft_method"]) == (128, "lora")
     assert tuning["learning_rate"] > 0 and tuning["r"] > 0
-    assert "not read: trainer_controller_config_file" in capsys.readouterr().err
+    assert "not read: additional_data_handlers" in capsys.readouterr().err
 
 
 def test_the_launch_command_of_fms_hf_tuning_keeps_hostile_text_in_one_word(

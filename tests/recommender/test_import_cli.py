@@ -17,7 +17,7 @@ output_dir: out
 tuning_strategy: lora
 max_seq_length: 512
 fast_moe: 2
-trainer_controller_config_file: control.yaml
+additional_data_handlers: handlers.py
 """
 
 
@@ -36,7 +36,7 @@ def test_a_peers_configuration_becomes_yaml_of_ours(peer: Path, capsys: pytest.C
 
 def test_what_is_lost_is_told_with_the_reason(peer: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main([str(peer), "--from", "fms"])
-    assert "# Not mapped:\n# - trainer_controller_config_file: there is no" in capsys.readouterr().out
+    assert "# Not mapped:\n# - additional_data_handlers: handlers are" in capsys.readouterr().out
 
 
 def test_the_written_file_is_a_configuration_that_the_trainer_takes(

@@ -93,13 +93,15 @@ def _continued(model: Any, batch: Sequence[list[int]]) -> list[list[int]]:
     import torch
     from transformers import GenerationConfig
 
+    from tuning.export.float32 import computing_in_float32
+
     longest = max(map(len, batch))
     ids = torch.tensor([[0] * (longest - len(row)) + row for row in batch])
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in batch])
     own = model.generation_config
     model.generation_config = GenerationConfig(max_new_tokens=NUM_NEW_TOKENS, do_sample=False, pad_token_id=0)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), computing_in_float32(model):
             return model.generate(input_ids=ids, attention_mask=mask)[:, longest:].tolist()
     finally:
         model.generation_config = own

@@ -76,7 +76,7 @@ class Exporter:
         raise NotImplementedError
 
     def read(self, source: Source, folder: Path, dtype: str) -> Logits:
-        """Load what was written with the format's own library; `dtype` is that of the computation."""
+        """Load what was written with the format's own library; `dtype` is that of the model's weights."""
         raise NotImplementedError
 
     def weights_dtype(self, loaded: Loaded, options: Options) -> str:

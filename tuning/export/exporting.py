@@ -85,7 +85,7 @@ def _compared(
     gc.collect()
     logger.info("export: comparing on %d prompts (%s)", len(prompts.ids), prompts.origin)
     try:
-        comparison = compare(exporter.read(source, draft, loaded.computed_dtype), answers, prompts)
+        comparison = compare(exporter.read(source, draft, loaded.stored_dtype), answers, prompts)
     except Exception as error:  # whatever another library raises, it says that the file is not good
         raise UserError(f"the export cannot be read again: {type(error).__name__}: {error}; it is removed") from error
     if failures := comparison.failures(exporter.bound(dtype)):
@@ -101,7 +101,7 @@ def _difference_to_quantized(loaded: Loaded, answers: list[Answers], prompts: Pr
     from tuning.export.torch_export import torch_logits
 
     try:
-        model = load_model_of(loaded.source, loaded.tokenizer, loaded.computed_dtype, quantization)
+        model = load_model_of(loaded.source, loaded.tokenizer, loaded.stored_dtype, quantization)
     except UserError as error:
         logger.warning("export: the quantized base that was trained on cannot be compared: %s", error)
         return {"unknown": str(error)}
@@ -129,7 +129,6 @@ def _describe(
         "base": loaded.source.saved.base,
         "adapter": None if loaded.source.saved.adapter is None else str(loaded.source.saved.adapter),
         "architecture": loaded.source.architecture,
-        "computed_in": loaded.computed_dtype,
         "comparison": comparison.to_dict(),
         "allowed_difference": comparison.allowed(exporter.bound(dtype)),
         **({"quantized_base": quantized} if quantized is not None else {}),

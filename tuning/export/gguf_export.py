@@ -83,6 +83,8 @@ class GgufExporter(Exporter):
         from tuning.export.torch_export import torch_logits
 
         vocab_size = check_tokens(folder / GGUF_FILE, source)
+        if dtype != "float32":  # values of other types fit into float16 best
+            dtype = "bfloat16" if "BF16" in self.kinds else "float16"
         return torch_logits(load_gguf(folder / GGUF_FILE, source, dtype, vocab_size))
 
     def facts(self, folder: Path) -> dict[str, Any]:

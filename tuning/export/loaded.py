@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,41 +13,34 @@ from tuning.export.source import CONFIG_FILE, Source, read_json
 from tuning.saved_model import load_with_adapter
 from tuning.tokenizer import Additions
 
-logger = logging.getLogger(__name__)
-
-_SHARE_OF_MEMORY = 0.6
-"""Share of the free memory that the weights may take in float32; else they stay in their own type."""
 _SAFETENSORS_TYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 @dataclass
 class Loaded:
-    """A model with its adapter still apart, its tokenizer, and the types of its weights on disk and here."""
+    """A model with its adapter still apart, its tokenizer, and the type of its weights, on disk and here."""
 
     source: Source
     model: Any
     tokenizer: Any
     stored_dtype: str
-    computed_dtype: str
 
     def merged(self) -> Any:
-        """Merge the adapter into the weights, one at a time, in the type of the computation; returns the model."""
+        """Merge the adapter into the weights, one at a time; returns the model."""
         if self.source.adapter_config is not None:
             self.model = self.model.merge_and_unload(safe_merge=False)
         return self.model
 
 
 def load(source: Source) -> Loaded:
-    """Load the model as it answers, in float32 where there is room, and the tokenizer as it was saved.
+    """Load the model in the type of its weights, unquantized, and the tokenizer as it was saved.
 
     Raises:
         UserError: one of them cannot be loaded.
     """
     tokenizer = load_plain_tokenizer(source)
     stored = stored_dtype(source)
-    computed = computed_dtype(source, stored)
-    model = load_model_of(source, tokenizer, computed)
-    return Loaded(source, model, tokenizer, stored, computed)
+    return Loaded(source, load_model_of(source, tokenizer, stored), tokenizer, stored)
 
 
 def load_model_of(source: Source, tokenizer: Any, dtype: str, quantization: Quantization | None = None) -> Any:
@@ -84,17 +76,6 @@ def stored_dtype(source: Source) -> str:
             if name in found:
                 return dtype
     return str(source.config.get("dtype") or source.config.get("torch_dtype") or "float32")
-
-
-def computed_dtype(source: Source, stored: str) -> str:
-    """Choose the type to compute in: float32, which shows the smallest differences, unless there is no room for it."""
-    import psutil
-
-    size = model_bytes(source) * (1 if stored == "float32" else 2)
-    if size <= psutil.virtual_memory().available * _SHARE_OF_MEMORY:
-        return "float32"
-    logger.warning("export: %.1f GiB are too much here for float32; %s is computed in", size / 2**30, stored)
-    return stored
 
 
 def weight_files(source: Source) -> list[Path]:

@@ -34,11 +34,7 @@ class TorchExporter(Exporter):
 
     def write(self, loaded: Loaded, folder: Path, options: Options) -> None:
         """Merge, and write the weights in the type that they had on disk."""
-        import torch
-
         model = loaded.merged()
-        if loaded.stored_dtype != loaded.computed_dtype:
-            model = model.to(getattr(torch, loaded.stored_dtype))
         model.save_pretrained(folder, max_shard_size=options.max_shard_size)
         loaded.tokenizer.save_pretrained(folder)
 
@@ -50,13 +46,15 @@ class TorchExporter(Exporter):
 
 
 def torch_logits(model: Any) -> Logits:
-    """Return a function that computes the logits of a model in torch."""
+    """Return a function that computes the logits of a model in torch, in 32 bits."""
     import torch
+
+    from tuning.export.float32 import computing_in_float32
 
     model.eval()
 
     def logits(ids: Tensor, mask: Tensor) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), computing_in_float32(model):
             return model(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()
 
     return logits

@@ -18,8 +18,8 @@ from tuning.recommender.values import (
 _GAIN_OF_PADDING_FREE = "2"
 _GAIN_OF_FUSED_OPS = "1.8"
 _SOURCE = (
-    "Measured with a Llama of 11 million parameters and 8,192 tokens on a CPU without bf16, in tokens per CPU second "
-    "of single precision: rows without padding against padded ones, then the loss over supervised tokens against TRL's"
+    "`python -m benchmarks.run` with a Llama of 11 million parameters on a CPU without bf16, in tokens per CPU second: "
+    "rows without padding against padded ones, then the loss over supervised tokens against TRL's"
 )
 _OWN_KERNELS = ("training.torch_compile", "training.use_liger_kernel")
 

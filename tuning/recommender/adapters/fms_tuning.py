@@ -75,7 +75,7 @@ _SAME_NAMES = (
         "mlflow_experiment",
         "mlflow_tracking_uri",
     ),
-    *("aim_repo", "aim_remote_server_ip", "aim_remote_server_port", "aim_url"),
+    *("aim_repo", "aim_remote_server_ip", "aim_remote_server_port", "aim_url", "trainer_controller_config_file"),
 )
 
 
