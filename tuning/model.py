@@ -15,7 +15,7 @@ from tuning.config.schema import TuningConfig
 from tuning.config.sections import ADAPTER_METHODS, Model
 from tuning.data.templates import check_chat_template, read_chat_template
 from tuning.errors import Problem, UserError
-from tuning.quantization import hint_for_loading, keep_gradients, quantization_options
+from tuning.quantization import hint_for_loading, keep_gradients, quantization_options, quantized_already
 from tuning.tokenizer import Additions, has_tokenizer
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def load_model(
     Raises:
         UserError: the model cannot be loaded, or a plugin is not made for it; says why.
     """
-    framework = framework or AccelerationFramework()
+    framework = framework or _framework_for_reading(config)
     model, name = config.model, str(config.model.model_name_or_path)
     options = {"trust_remote_code": model.trust_remote_code, **quantization_options(config), **_load_options(config)}
     if model.trust_remote_code:
@@ -136,6 +136,12 @@ def load_model(
     _check_positions(loaded, config.training.max_length)
     _fit_embeddings(loaded, tokenizer, model, additions)
     return loaded
+
+
+def _framework_for_reading(config: TuningConfig) -> AccelerationFramework:
+    """Make a framework for a saved model: a base that GPTQ quantized needs the plugin that its training had."""
+    stanzas = {"peft": {"quantization": {"auto_gptq": {}}}}
+    return AccelerationFramework({"plugins": stanzas} if quantized_already(config) == "gptq" else None)
 
 
 def _check_positions(model: PreTrainedModel, max_length: int | None) -> None:

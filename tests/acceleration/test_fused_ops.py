@@ -128,6 +128,7 @@ def test_a_copy_of_the_model_scores_by_itself() -> None:
     other = copy.deepcopy(model)
     torch.nn.init.zeros_(other.get_output_embeddings().weight)
     assert other(**batch()).loss.item() == pytest.approx(math.log(VOCAB_SIZE))
+    assert not other(joined(rows())["input_ids"]).logits.any()
 
 
 @pytest.mark.slow

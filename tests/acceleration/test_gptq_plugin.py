@@ -159,3 +159,17 @@ def test_a_run_without_the_stanza_says_that_there_is_one(tiny_model: Path, tmp_p
     checkpoint = gptq_checkpoints.write_gptq(tiny_model, tmp_path)
     with pytest.raises(UserError, match=r"cannot be loaded: .*peft\.quantization\.auto_gptq reads GPTQ checkpoints"):
         run(tmp_path, checkpoint)
+
+
+def test_a_saved_model_that_is_packed_is_read_without_a_stanza(tiny_model: Path, tmp_path: Path) -> None:
+    import torch
+
+    from tuning.config.schema import TuningConfig
+    from tuning.saved_model import load_saved
+
+    packed, tokens, logits = gptq_checkpoints.write_gptq(tiny_model, tmp_path), torch.arange(5, 25)[None], []
+    for folder in (packed, tmp_path / "dense"):
+        section = {"model_name_or_path": str(folder), "dtype": "float32"}
+        model, _ = load_saved(TuningConfig.model_validate({"model": section}), None)
+        logits.append(model(tokens).logits)
+    torch.testing.assert_close(*logits)

@@ -13,7 +13,7 @@ from short_runs import arguments, dataset, tokenizer, trained
 
 from tuning.acceleration.joined_rows import JoiningCollator, JoinRowsCallback, keeps_rows_apart
 from tuning.acceleration.padding_free import PaddingFreePlugin
-from tuning.acceleration.varlen_attention import ATTENTION
+from tuning.acceleration.varlen_attention import ATTENTION, register_varlen_attention
 
 PATH = "training.attention.padding_free"
 
@@ -23,7 +23,8 @@ def plugin() -> PaddingFreePlugin:
 
 
 def trl_args(**changes: Any) -> Any:
-    return SimpleNamespace(**{"padding_free": False, "packing": False, "max_length": 512, **changes})
+    defaults = {"padding_free": False, "packing": False, "max_length": 512, "dataset_kwargs": None}
+    return SimpleNamespace(**{**defaults, **changes})
 
 
 def test_trl_joins_rows_and_does_not_cut_them() -> None:
@@ -31,6 +32,23 @@ def test_trl_joins_rows_and_does_not_cut_them() -> None:
     plugin().augmentation(model, args)
     assert (args.padding_free, args.max_length) == (True, None)
     assert model.config._attn_implementation == ATTENTION
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_a_length_that_trl_can_no_longer_cut_to_is_told(prepared: bool, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        plugin().augmentation(tiny("llama"), trl_args(dataset_kwargs={"skip_prepare_dataset": prepared}))
+    assert ("cut them to 512 tokens before" in caplog.text) is not prepared
+
+
+def test_virtual_tokens_and_invocations_keep_the_rows_padded() -> None:
+    from peft import LoraConfig, PromptTuningConfig
+
+    prompt = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
+    for peft_config in (prompt, LoraConfig(task_type="CAUSAL_LM", alora_invocation_tokens=[5])):
+        model, args = tiny("llama"), trl_args()
+        assert plugin().augmentation(model, args, (peft_config,)) == (model, (peft_config,))
+        assert (args.padding_free, args.max_length, model.config._attn_implementation) == (False, 512, "sdpa")
 
 
 def test_packed_sequences_keep_their_length() -> None:
@@ -70,6 +88,21 @@ def test_a_model_whose_rows_would_see_each_other_is_padded(model_type: str, capl
         plugin().augmentation(model, args)
     assert (args.padding_free, args.max_length) == (False, 512)
     assert "so they are padded instead" in caplog.text
+
+
+def test_a_model_that_counts_positions_through_the_sequence_keeps_no_rows_apart() -> None:
+    model = tiny("gpt2")
+    model.register_forward_pre_hook(_forget_positions, with_kwargs=True)
+    model.set_attn_implementation(register_varlen_attention())
+    assert not keeps_rows_apart(model)
+
+
+def _forget_positions(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Keep the first of the rows from being seen, by a mask, and count on in the second."""
+    num_tokens = kwargs["input_ids"].shape[1]
+    mask = torch.full((num_tokens, num_tokens), -1e9).triu(1)
+    mask[-4:, :-4] = -1e9
+    return args, {**kwargs, "position_ids": torch.arange(num_tokens)[None], "attention_mask": mask[None, None]}
 
 
 def padded(features: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

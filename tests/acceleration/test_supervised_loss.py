@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -49,6 +51,14 @@ def test_entropy_and_the_most_likely_token_are_those_of_the_logits() -> None:
     wanted = torch.distributions.Categorical(logits=linear(hidden, weight, bias))
     torch.testing.assert_close(scores.entropy, wanted.entropy())
     assert scores.is_top1.tolist() == (wanted.logits.argmax(-1) == labels).tolist()
+
+
+def test_half_precision_rounds_no_entropy_and_of_equals_the_first_is_the_most_likely() -> None:
+    hidden, weight, labels = torch.zeros(2, 8), torch.zeros(23, 8), torch.tensor([0, 7])
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = supervised_scores(hidden, weight, None, labels)
+    torch.testing.assert_close(scores.entropy, torch.full((2,), math.log(23)))
+    assert scores.is_top1.tolist() == [True, False]
 
 
 def test_a_head_that_is_not_trained_gets_no_gradient() -> None:

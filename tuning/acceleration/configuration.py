@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tuning.acceleration.framework import AccelerationFramework
+from tuning.acceleration.rules import Active
 from tuning.acceleration.selection import select
 from tuning.config.plugin_file import TOP
+from tuning.config.rules import quantizes
 from tuning.config.schema import TuningConfig
 from tuning.errors import Problem
 
 _SECTION = "acceleration"
+_PADDING_FREE = "training.attention.padding_free"
+_QUANTIZED = "peft.quantization."
 
 
 def unusable_stanzas(config: TuningConfig) -> Iterator[Problem]:
@@ -36,8 +40,28 @@ def _problems(config: TuningConfig, is_complete: bool) -> Iterator[Problem]:
     section = config.acceleration
     if not section.use_acceleration or not section.plugins:
         return
-    for problem in select(section.plugins, section.strict_plugins, _device(config), is_complete=is_complete).problems:
+    found = select(section.plugins, section.strict_plugins, _device(config), is_complete=is_complete)
+    for problem in found.problems:
         yield Problem(f"{_SECTION}.{problem.path}", problem.expected, problem.value, hint=problem.hint)
+    for each in found.active if is_complete else ():
+        yield from _without_its_method(config, f"{_SECTION}.{TOP}.{each.paths[0]}", each)
+
+
+def _without_its_method(config: TuningConfig, path: str, each: Active) -> Iterator[Problem]:
+    """Name what the run's method has that a plugin cannot work with."""
+    method, quantizes_itself = config.peft.peft_method, quantizes(config)
+    if _PADDING_FREE in each.paths and method in ("alora", "pt"):
+        yield Problem(path, f"{method} needs each row in a sequence of its own", hint="Leave the stanza out.")
+    if not each.plugin.requires_custom_loading:
+        return
+    if config.model.train_from_scratch:
+        yield Problem(path, f"{each.name} loads weights; train_from_scratch loads none", hint="Leave one of them out.")
+    elif any(one.startswith(_QUANTIZED) for one in each.paths):
+        if method == "none":
+            expected = "quantized weights cannot be trained; adapters on them can"
+            yield Problem("peft.peft_method", expected, hint=f"Set peft_method=lora, or leave {each.paths[0]} out.")
+        if quantizes_itself is not None:
+            yield Problem(path, f"{quantizes_itself} asks for quantized weights, too", hint="Keep one.")
 
 
 def _device(config: TuningConfig) -> str | None:

@@ -43,8 +43,9 @@ def why_not_fusible(model: PreTrainedModel) -> str | None:
 
 def fuse_head(model: PreTrainedModel) -> None:
     """Replace the forward of this model; calls that have no labels to score go to the one before."""
-    original = model.forward
-    finish = Finish.of(model.config)
+    before, finish = model.forward, Finish.of(model.config)
+    # A function of the model, not of this one: a copy must not run on the weights that it was copied from.
+    original = getattr(before, "__func__", lambda _, *args, **kwargs: before(*args, **kwargs))
 
     @functools.wraps(type(model).forward)  # generate() and the trainer read its signature
     def forward(
@@ -61,7 +62,7 @@ def fuse_head(model: PreTrainedModel) -> None:
         is_scored = (fused_lm_head or self.training) and (labels is not None or shift_labels is not None)
         if not is_scored or kwargs.get("output_router_logits") or kwargs.get("return_dict") is False:
             fused = {"fused_lm_head": True} if fused_lm_head else {}
-            return original(*args, **given, **fused, **kwargs)
+            return original(self, *args, **given, **fused, **kwargs)
         scored = _scored(self, finish, (args, kwargs), labels, shift_labels)
         return _trl_output(*scored, num_items_in_batch) if fused_lm_head else _output(*scored, num_items_in_batch)
 

@@ -60,25 +60,26 @@ class JoinRowsCallback(TrainerCallback):
 
 
 def keeps_rows_apart(model: PreTrainedModel) -> bool:
-    """Show the model two rows in one sequence, and see whether the second takes notice of the first."""
+    """Show the model a row behind another, and by itself, and see whether that makes a difference."""
     if model.device.type == "meta":
         return True
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            seen = [_logits_of_second(model, first) for first in ((1, 2, 3, 4), (4, 4, 4, 4))]
+            alone, *behind = (_logits_of_second(model, first) for first in ((), (1, 2, 3, 4), (4, 4, 4, 4)))
     except (ValueError, TypeError) as error:  # a model that says so itself, or knows nothing of positions
         logger.debug("rows of one sequence: %s", error)
         return False
     finally:
         model.train(was_training)
-    difference = float((seen[0] - seen[1]).abs().max() / seen[0].abs().max().clamp_min(1e-9))
-    return difference <= _LARGEST_DIFFERENCE.get(model.dtype, _LARGEST_IN_HALF_PRECISION)
+    difference = max(float((logits - alone).abs().max()) for logits in behind)
+    return difference <= float(alone.abs().max()) * _LARGEST_DIFFERENCE.get(model.dtype, _LARGEST_IN_HALF_PRECISION)
 
 
 def _logits_of_second(model: PreTrainedModel, first: tuple[int, ...]) -> Tensor:
-    """Run two rows of four tokens; returns the logits of the second, (4, vocab_size)."""
-    ids, positions = torch.tensor([[*first, 5, 6, 7, 8]]), torch.arange(4).repeat(2)[None]
+    """Run a row behind the first, which may be empty; returns its logits, (4, vocab_size)."""
+    ids = torch.tensor([[*first, 5, 6, 7, 8]])
+    positions = torch.tensor([[*range(len(first)), *range(4)]])
     batch = {"input_ids": ids.to(model.device), "position_ids": positions.to(model.device)}
-    return model(**batch, use_cache=False).logits[0, 4:].float()
+    return model(**batch, use_cache=False).logits[0, len(first) :].float()

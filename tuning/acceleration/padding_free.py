@@ -42,14 +42,14 @@ class PaddingFreePlugin(AccelerationPlugin):
     def augmentation(
         self, model: PreTrainedModel, train_args: TrainingArguments, modifiable_args: tuple[Any, ...] = (None,)
     ) -> tuple[PreTrainedModel, tuple[Any, ...]]:
-        """Choose how the model attends, and have rows joined; a model that cannot keep them apart is left as it is."""
-        if not _prepare_model(model):
+        """Choose how the model attends, and have rows joined; what cannot keep them apart is left as it is."""
+        if _needs_rows_alone(modifiable_args[0]) or not _prepare_model(model):
             return model, modifiable_args
         if hasattr(train_args, "padding_free"):
             args: Any = train_args  # TRL's; its collator joins the rows
             args.padding_free = True
             if not args.packing:
-                args.max_length = None  # TRL refuses to cut rows that it joins; ours are cut before
+                _cut_nothing(args)
         else:
             self.joins_rows = True
         return model, modifiable_args
@@ -65,24 +65,39 @@ class PaddingFreePlugin(AccelerationPlugin):
         return [JoinRowsCallback()]
 
 
+def _needs_rows_alone(peft_config: Any) -> bool:
+    """Tell of adapters that act once in a sequence: virtual tokens before it, or an invocation in it."""
+    acts_once = getattr(peft_config, "is_prompt_learning", False) or getattr(
+        peft_config, "alora_invocation_tokens", None
+    )
+    if acts_once:
+        logger.warning("padding_free: %s needs each row by itself, so rows are padded", type(peft_config).__name__)
+    return bool(acts_once)
+
+
+def _cut_nothing(args: Any) -> None:
+    """Take the length from TRL's arguments: it refuses to cut rows that it joins. Ours are cut before."""
+    if args.max_length is not None and not (args.dataset_kwargs or {}).get("skip_prepare_dataset"):
+        logger.warning("padding_free: TRL cuts no rows that it joins; cut them to %d tokens before", args.max_length)
+    args.max_length = None
+
+
 def _prepare_model(model: PreTrainedModel) -> bool:
     """Give the model the attention that is fastest here and keeps rows apart; returns whether there is one."""
     from tuning.acceleration.joined_rows import keeps_rows_apart
     from tuning.acceleration.varlen_attention import ATTENTION, register_varlen_attention
 
-    kind, before = model.config.model_type, str(model.config._attn_implementation)
+    kind, before, slow = model.config.model_type, str(model.config._attn_implementation), None
     if model.device.type == "cpu":
-        reason = why_no_varlen_attention(kind)
-        if reason is None and before in {"sdpa", ATTENTION}:
+        slow = why_no_varlen_attention(kind)
+        if slow is None and before in {"sdpa", ATTENTION}:
             model.set_attn_implementation(register_varlen_attention())
         else:
-            logger.warning(
-                "padding_free: %s attends by %s over the whole batch, which is right but slow: %s",
-                kind,
-                before,
-                reason or "the kernel takes the place of sdpa alone",
-            )
+            slow = slow or "the kernel takes the place of sdpa alone"
     if keeps_rows_apart(model):
+        if slow is not None:
+            told = "padding_free: %s attends by %s over the whole batch, which is right but slow: %s"
+            logger.warning(told, kind, before, slow)
         return True
     model.set_attn_implementation(before)
     logger.warning("padding_free: rows of one sequence would see each other in %s, so they are padded instead", kind)

@@ -145,14 +145,15 @@ def _one_pass(
         torch.zeros_like(head.bias, dtype=torch.float32) if wants[2] and head.bias is not None else None,
     )
     size = max(1, _LOGITS_AT_ONCE // head.weight.shape[0])
-    for start in range(0, num_tokens, size):
-        part = slice(start, start + size)
-        hidden = hidden_states[part].to(head.weight.dtype)
-        logits = finish.apply(torch.nn.functional.linear(hidden, head.weight, head.bias).float())
-        probs = _score(logits, labels[part], scores, part)
-        if any(wants):
-            gradient = _gradient_of_logits(probs, labels[part], None if factors is None else factors[part])
-            _add_gradients(finish.backward(gradient, logits), hidden, head, gradients, part)
+    with torch.autocast(hidden_states.device.type, enabled=False):  # which would round the entropy to half precision
+        for start in range(0, num_tokens, size):
+            part = slice(start, start + size)
+            hidden = hidden_states[part].to(head.weight.dtype)
+            logits = finish.apply(torch.nn.functional.linear(hidden, head.weight, head.bias).float())
+            probs = _score(logits, labels[part], scores, part)
+            if any(wants):
+                gradient = _gradient_of_logits(probs, labels[part], None if factors is None else factors[part])
+                _add_gradients(finish.backward(gradient, logits), hidden, head, gradients, part)
     return scores, gradients
 
 
@@ -161,7 +162,10 @@ def _score(logits: Tensor, labels: Tensor, scores: Scores, part: slice) -> Tenso
     log_probs = torch.log_softmax(logits, dim=-1)
     probs = log_probs.exp()
     scores.log_probs[part] = log_probs.gather(1, labels[:, None])[:, 0]
-    scores.is_top1[part] = scores.log_probs[part] >= log_probs.amax(-1)
+    is_likely = scores.log_probs[part] >= log_probs.amax(-1)
+    # Half precision makes equals; of them the first one counts, as in TRL's loss and in evaluations.
+    is_first = log_probs[is_likely].argmax(-1) == labels[is_likely]
+    scores.is_top1[part] = is_likely.masked_scatter(is_likely, is_first)
     scores.entropy[part] = -torch.linalg.vecdot(probs, log_probs)
     return probs
 
