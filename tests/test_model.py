@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from tuning.config.building import build_config
 from tuning.config.loading import load_mapping
 from tuning.config.schema import TuningConfig
 from tuning.errors import UserError
-from tuning.model import find_checkpoint, load_model, unusable_model
+from tuning.model import find_checkpoint, load_model, missing_kernels, unusable_model
 from tuning.tokenizer import Additions, load_tokenizer
 
 
@@ -110,3 +111,10 @@ def test_a_tokenizer_that_pads_with_its_end_token_gets_a_pad_token(tiny_model: P
 def test_what_the_tokenizer_cannot_do_is_refused(tiny_model: Path, tmp_path: Path, settings: Any, told: str) -> None:
     with pytest.raises(UserError, match=told):
         load_tokenizer(config(tiny_model, tmp_path, **settings))
+
+
+def test_a_kernel_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "liger_kernel", None)
+    (problem,) = missing_kernels(config(tmp_path, tmp_path, use_liger_kernel=True))
+    assert problem.path == "training.use_liger_kernel" and "pip install liger-kernel" in str(problem.hint)
+    assert list(missing_kernels(config(tmp_path, tmp_path))) == []

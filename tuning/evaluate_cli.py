@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuning.config.decided import seed_of
 from tuning.config.loading import load_ir
 from tuning.config.schema import TuningConfig
 from tuning.data.held_out import NUM_LEFT_OUT, NUM_ROWS, PARTED, held_out_tokens, load_held_out
@@ -165,7 +166,6 @@ def _measure(config: TuningConfig, found: SavedModel) -> EvalResult:
 def _trainer(config: TuningConfig, found: SavedModel) -> tuple[ScoredTrainer, list[Question], dict[str, int]]:
     """Make a trainer that only evaluates, on the held-out rows; returns it with the questions and the rows' numbers."""
     from tuning.measurement import questions_for
-    from tuning.model import seed_of
     from tuning.preparation import encodings_of
     from tuning.tokenizer import load_tokenizer
 

@@ -10,6 +10,7 @@ from tuning import console
 from tuning.acceleration.configuration import unusable_plugins, unusable_stanzas
 from tuning.config.building import build_config, complete, with_checked_values
 from tuning.config.control_fields import TrainerControl
+from tuning.config.decided import seed_of
 from tuning.config.files import missing_files
 from tuning.config.ir import DEFAULT, IR
 from tuning.config.loading import load_ir, load_mapping
@@ -23,7 +24,7 @@ from tuning.data.sources import missing_sources
 from tuning.data.streaming import stream_rows
 from tuning.errors import Problem
 from tuning.evaluation.requirements import rows_to_ask, unusable_evaluation
-from tuning.model import find_checkpoint, missing_on_the_hub, seed_of, unusable_model
+from tuning.model import find_checkpoint, missing_kernels, missing_on_the_hub, unusable_model
 from tuning.quantization import unusable_quantization
 from tuning.recommender.action import Recommendation
 from tuning.recommender.engine import recommend
@@ -56,7 +57,7 @@ def load_config(
     loaded = load_mapping(source) if isinstance(source, Mapping) else load_ir(source, None, overlay, recipe)
     console.tell_notices(loaded.notices)
     checks = (missing_files, missing_sources, unusable_datasets, unusable_model, unusable_evaluation, unusable_trackers)
-    checks = (*checks, unusable_stanzas, _unusable_rules, _unusable_export)
+    checks = (*checks, missing_kernels, unusable_stanzas, _unusable_rules, _unusable_export)
     nowhere = {} if needs_folder or loaded.ir.get("training.output_dir") else {"training": {"output_dir": "."}}
     ir = with_plugins(with_datasets(loaded.ir.merge(nowhere, DEFAULT), loaded.problems), loaded.problems)
     ir = _with_controllers(ir, loaded.problems)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.acceleration.framework import AccelerationFramework
+from tuning.config.decided import seed_of
 from tuning.config.schema import TuningConfig
 from tuning.config.sections import ADAPTER_METHODS, Model
 from tuning.data.templates import check_chat_template, read_chat_template
@@ -41,6 +42,13 @@ def unusable_model(config: TuningConfig) -> Iterator[Problem]:
         yield from _no_template(Path(model.chat_template_path))
     if model.chat_template is not None:
         yield from _invalid_template(model.chat_template)
+
+
+def missing_kernels(config: TuningConfig) -> Iterator[Problem]:
+    """Name kernels that are asked for and not installed; transformers would fail once the model is loaded."""
+    if dict(config.training)["use_liger_kernel"] and importlib.util.find_spec("liger_kernel") is None:
+        hint = "Install it with: pip install liger-kernel. Or leave the field out."
+        yield Problem("training.use_liger_kernel", "the package liger_kernel is not installed", True, hint=hint)
 
 
 def missing_on_the_hub(config: TuningConfig) -> Iterator[Problem]:
@@ -175,13 +183,6 @@ def _from_scratch(config: TuningConfig, options: dict[str, Any]) -> PreTrainedMo
         f"{loaded.num_parameters():,}",
     )
     return loaded
-
-
-def seed_of(config: TuningConfig) -> int:
-    """Return the seed of the run: the configured one, else Hugging Face's default."""
-    from tuning.config.hf_fields import sft_config_fields
-
-    return config.training.seed if config.training.seed is not None else int(sft_config_fields()["seed"].default)
 
 
 def _load_options(config: TuningConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tuning.config.hf_fields import sft_config_fields
+from tuning.config.decided import seed_of, training_value
 from tuning.config.schema import TuningConfig
 from tuning.data.audit_report import audit_prepared, refuse_warnings, tell_audit
 from tuning.data.datasets import check_rows_left
@@ -18,7 +18,6 @@ from tuning.data.prepared import Encodings, Prepared, PreparedRows
 from tuning.data.rows import Rows, load_rows
 from tuning.data.streamed import TokenStream, first_rows, open_stream
 from tuning.errors import UserError
-from tuning.model import seed_of
 from tuning.tokenizer import Additions, load_tokenizer
 from tuning.world import rank
 
@@ -95,12 +94,6 @@ def _audited(config: TuningConfig, prepared: Prepared, encodings: Encodings, loa
 def max_length_of(config: TuningConfig) -> int | None:
     """Return the longest sequence, tokens."""
     return training_value(config, "max_length")
-
-
-def training_value(config: TuningConfig, name: str) -> Any:
-    """Return what was decided of a field of `SFTConfig`, else TRL's default."""
-    value = getattr(config.training, name)
-    return sft_config_fields()[name].default if value is None else value
 
 
 def _training_template(tokenizer: PreTrainedTokenizerBase) -> str:

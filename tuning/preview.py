@@ -12,6 +12,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tuning.config.decided import seed_of
 from tuning.config.schema import TuningConfig
 from tuning.data.encoding import Encoding
 from tuning.data.rows import Rows
@@ -23,7 +24,7 @@ from tuning.recommender.cli import exit_code_of
 from tuning.recommender.completion import completed, given_document
 from tuning.recommender.encoding import encoding_of
 from tuning.recommender.own_flags import NOTHING, take_flags
-from tuning.recommender.sampled_audit import config_of, load_all_rows, sampled_audit, seed_of, tokenized
+from tuning.recommender.sampled_audit import config_of, load_all_rows, sampled_audit, tokenized
 
 FLAGS = {"--rows": "a number", "--row": "a number", "--width": "a number of columns", "--no-color": NOTHING}
 USAGE = """usage: tune preview [FILE] [key=value …] [--key value …] [--rows N] [--row N] [--width N] [--no-color]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from made_tables import token_table
 
+from tuning.causal_lm import IGNORED_LABEL
 from tuning.data.audit import Audit, audit
 from tuning.data.audit_tokens import SpecialTokens
 from tuning.data.pieces import Cutter
@@ -16,7 +17,7 @@ from tuning.data.rows import Rows
 from tuning.data.sources import Row, Skipped
 from tuning.data.templates import CHATML, chat_renderer
 from tuning.data.token_table import TokenTable
-from tuning.data.tokenization import IGNORED_LABEL, Encoder, TokenRow, tokenize
+from tuning.data.tokenization import Encoder, TokenRow, tokenize
 
 WORDS = ("heron", "river", "lantern", "kettle", "umbrella", "evening", "alphabet", "order", "water", "hall")
 NAMED = {"bos_token": "<s>", "eos_token": "</s>"}

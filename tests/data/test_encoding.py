@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from made_tokenizers import EOS, TOKENIZERS, encoding_of
 
+from tuning.causal_lm import IGNORED_LABEL
 from tuning.config.sections import Data
 from tuning.data.encoding import Encoding
 from tuning.data.rows import load_rows
 from tuning.data.templates import CHATML
-from tuning.data.tokenization import IGNORED_LABEL, TokenRow
+from tuning.data.tokenization import TokenRow
 from tuning.errors import DataError
 
 Answers = Callable[[Any], "list[list[str]]"]

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tuning.causal_lm import IGNORED_LABEL
 from tuning.data.pieces import Cutter
 from tuning.data.templates import CHATML, chat_renderer
-from tuning.data.tokenization import IGNORED_LABEL, Encoder, TokenRow, num_supervised, tokenize, truncated
+from tuning.data.tokenization import Encoder, TokenRow, num_supervised, tokenize, truncated
 
 BEGIN = 1
 

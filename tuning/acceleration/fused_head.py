@@ -13,10 +13,10 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from tuning.acceleration.supervised_loss import Finish, Scores, supervised_scores
+from tuning.causal_lm import IGNORED_LABEL
 
 logger = logging.getLogger(__name__)
 
-IGNORED_LABEL = -100
 _LARGEST_DIFFERENCE = 2e-2
 """In nats, of a log likelihood: half precision rounds to 2**-8, and a wrong factor or cap is far off."""
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback
 
+from tuning.causal_lm import IGNORED_LABEL
+
 logger = logging.getLogger(__name__)
 
-IGNORED_LABEL = -100
 _JOINED = frozenset({"input_ids", "labels", "attention_mask"})
 _LARGEST_DIFFERENCE = {torch.float32: 1e-4, torch.float64: 1e-6}
 """Of the largest logit: above it, a row has seen another."""

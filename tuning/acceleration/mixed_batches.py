@@ -10,8 +10,7 @@ import torch
 from torch.utils.data import BatchSampler, SequentialSampler
 
 from tuning.acceleration.mixture import Mixture
-
-_IGNORED_LABEL = -100
+from tuning.causal_lm import IGNORED_LABEL
 
 
 class MixedBatchSampler(BatchSampler):
@@ -84,7 +83,7 @@ def _sums(model: Any, row: Any, device: torch.device) -> torch.Tensor:
     labels = torch.tensor(row.get("labels", row["input_ids"]), device=device)[1:]
     positions = torch.arange(ids.shape[1], device=device)[None]
     logits = model(input_ids=ids, position_ids=positions, use_cache=False).logits[0, :-1]
-    log_probs = logits[labels != _IGNORED_LABEL].float().log_softmax(-1)
-    losses = -log_probs.gather(1, labels[labels != _IGNORED_LABEL][:, None])
+    log_probs = logits[labels != IGNORED_LABEL].float().log_softmax(-1)
+    losses = -log_probs.gather(1, labels[labels != IGNORED_LABEL][:, None])
     entropies = -(log_probs.exp() * log_probs).sum(-1)
     return torch.stack([losses.sum(), entropies.sum(), torch.tensor(float(len(log_probs)), device=device)]).double()

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from tuning.causal_lm import scale_and_cap
+
 _LOGITS_AT_ONCE = 2**22
 """Numbers of the logits that are held at once: 16 MiB of single precision, about what a core's cache takes."""
 
@@ -29,15 +31,8 @@ class Finish:
 
     @classmethod
     def of(cls, config: Any) -> Finish:
-        """Read it from a configuration; families have different names for the same factor."""
-        text = config.get_text_config()
-        names = ("logit_scale", "output_multiplier", "lm_head_multiplier")
-        factors = [value for name in names if (value := getattr(text, name, None)) is not None]
-        scale = float(factors[0]) if factors else 1.0
-        scaling = getattr(text, "logits_scaling", None)
-        if not factors and scaling is not None:
-            scale = float(scaling) if text.model_type == "hyperclovax" else 1 / scaling
-        return cls(scale, getattr(text, "final_logit_softcapping", None))
+        """Read it from a configuration."""
+        return cls(*scale_and_cap(config))
 
     def apply(self, logits: Tensor) -> Tensor:
         """Finish logits, in place."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tuning.causal_lm import IGNORED_LABEL
 from tuning.data.pieces import RenderChat
 from tuning.data.templates import ANSWER_BEGINS, ANSWER_ENDS
-from tuning.data.tokenization import IGNORED_LABEL, Encode, TokenRow
+from tuning.data.tokenization import Encode, TokenRow
 from tuning.errors import DataError
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tuning.causal_lm import IGNORED_LABEL
 from tuning.data.packing import packed
 from tuning.data.prepared import Prepared
 from tuning.data.streamed import TokenStream, streamed_dataset
 from tuning.data.token_table import TokenTable
-from tuning.data.tokenization import IGNORED_LABEL
 from tuning.errors import DataError
 
 if TYPE_CHECKING:

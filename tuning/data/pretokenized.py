@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tuning.data.tokenization import IGNORED_LABEL
+from tuning.causal_lm import IGNORED_LABEL
 from tuning.errors import DataError
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tuning.data.tokenization import IGNORED_LABEL
+from tuning.causal_lm import IGNORED_LABEL
 
 Decode = Callable[[Sequence[int]], str]
 

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from tuning.causal_lm import IGNORED_LABEL
 from tuning.data.pieces import Cutter, Piece, joined
 from tuning.errors import DataError
 
-IGNORED_LABEL = -100
-"""Label of a token that is not trained on, in torch and in transformers."""
 MAX_NUM_TOKENS = "max_num_tokens"
 """Key of a converted row that holds the number of tokens above which a sequence made of it is left out."""
 _BATCH_ROWS = 512

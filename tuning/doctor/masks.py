@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tuning.causal_lm import IGNORED_LABEL
 from tuning.data.sources import Row
-from tuning.data.tokenization import IGNORED_LABEL, TokenRow
+from tuning.data.tokenization import TokenRow
 from tuning.doctor.finding import Finding
 from tuning.doctor.subject import Subject
 

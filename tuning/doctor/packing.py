@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tuning.config.decided import training_value
 from tuning.doctor.finding import Finding
 from tuning.doctor.subject import Examples, Subject
-from tuning.preparation import training_value
 from tuning.run import first_line
 
 if TYPE_CHECKING:

@@ -8,15 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from tuning.causal_lm import IGNORED_LABEL
+from tuning.config.decided import seed_of
 from tuning.config.schema import TuningConfig
 from tuning.data.encoding import Encoding
 from tuning.data.rows import Rows, load_rows
 from tuning.data.sources import Row
 from tuning.data.streamed import first_rows, open_stream
-from tuning.data.tokenization import IGNORED_LABEL, TokenRow
+from tuning.data.tokenization import TokenRow
 from tuning.doctor.tiny_copy import tiny_config
 from tuning.errors import UserError
-from tuning.model import seed_of
 from tuning.preparation import encodings_of
 from tuning.tokenizer import Additions, load_tokenizer
 

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from tuning.causal_lm import IGNORED_LABEL
 from tuning.data.encoding import Encoding
 from tuning.data.sources import Row, read_rows
-from tuning.data.tokenization import IGNORED_LABEL, TokenRow
+from tuning.data.tokenization import TokenRow
 from tuning.errors import DataError, UserError
 
 logger = logging.getLogger(__name__)

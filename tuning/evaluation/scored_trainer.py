@@ -11,8 +11,9 @@ from torch import Tensor
 from transformers.trainer_utils import EvalLoopOutput
 from trl.trainer.sft_trainer import SFTTrainer
 
+from tuning.causal_lm import IGNORED_LABEL
 from tuning.evaluation.token_metrics import TokenMetrics
-from tuning.evaluation.token_scores import IGNORED_LABEL, TokenScorer
+from tuning.evaluation.token_scores import TokenScorer
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tuning.data.tokenization import IGNORED_LABEL
+from tuning.causal_lm import IGNORED_LABEL, scale_and_cap
 
 logger = logging.getLogger(__name__)
 
@@ -91,18 +91,7 @@ class TokenScorer:
 
 def finish_of(config: Any) -> Finish:
     """Return what models of a configuration do to their logits after the head: scale them, then cap them softly."""
-    text = config.get_text_config()
-    scale = next(
-        (
-            float(value)
-            for name in ("logit_scale", "output_multiplier", "lm_head_multiplier")
-            if (value := getattr(text, name, None)) is not None
-        ),
-        1.0,
-    )
-    if (divisor := getattr(text, "logits_scaling", None)) is not None:
-        scale = float(divisor) if text.model_type == "hyperclovax" else 1 / divisor
-    cap = getattr(text, "final_logit_softcapping", None)
+    scale, cap = scale_and_cap(config)
 
     def finish(logits: Tensor) -> Tensor:
         scaled = logits if scale == 1.0 else logits * scale

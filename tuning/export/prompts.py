@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tuning.config.decided import seed_of
 from tuning.errors import UserError
 from tuning.export.source import CONFIG_FILE, Source
 
@@ -86,7 +87,6 @@ def _held_out(source: Source, tokenizer: Any) -> list[list[int]]:
     from tuning.config.building import build_config
     from tuning.config.loading import load_ir
     from tuning.data.held_out import held_out_tokens, load_held_out
-    from tuning.model import seed_of
     from tuning.preparation import encodings_of
 
     try:

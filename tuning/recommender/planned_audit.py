@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tuning.config.decided import seed_of
 from tuning.errors import DataError
 from tuning.recommender.completion import Completed
 
@@ -56,7 +57,7 @@ def audit_of(found: Completed) -> PlannedAudit:
             reason=f"none here, because there are more than {MOST_READ_ROWS:,} rows; the run audits them"
         )
     from tuning.recommender.encoding import encoding_of
-    from tuning.recommender.sampled_audit import config_of, load_all_rows, sampled_audit, seed_of
+    from tuning.recommender.sampled_audit import config_of, load_all_rows, sampled_audit
 
     encoding = encoding_of(found.ir)
     if encoding is None:

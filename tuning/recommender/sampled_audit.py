@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tuning.config.building import build_config
-from tuning.config.hf_fields import sft_config_fields
+from tuning.config.decided import seed_of
 from tuning.config.ir import DEFAULT, IR
 from tuning.config.schema import TuningConfig
 from tuning.data.audit import Audit, Scanned, audit_scanned
@@ -60,11 +60,6 @@ def load_all_rows(config: TuningConfig) -> Rows:
         DataError: the run would refuse them.
     """
     return load_rows(config.data, seed_of(config))
-
-
-def seed_of(config: TuningConfig) -> int:
-    """Return the seed of the run."""
-    return config.training.seed if config.training.seed is not None else int(sft_config_fields()["seed"].default)
 
 
 def sampled_audit(rows: Rows, encoding: Encoding, seed: int) -> SampledAudit:
