@@ -104,7 +104,7 @@ def test_adapters_on_quantized_weights_learn_through_evaluations_and_load_withou
     evaluated = [f"{field}=true", "validation_data_path=train.jsonl", "eval_on_start=true", "eval_steps=10"]
     values = train([*words, *evaluated], tmp_path)
     losses = [found["eval/loss"] for found in values if "eval/loss" in found]
-    assert losses == sorted(losses, reverse=True) and losses[-1] < losses[0] - 0.3
+    assert len(losses) == 5 and max(losses[1:]) < losses[0] - 0.3, losses
     adapter = tmp_path / "out" / "model"
     assert (adapter / "adapter_model.safetensors").is_file() and not (adapter / "model.safetensors").exists()
     elsewhere = [sys.executable, "-c", LOAD_AND_GENERATE, str(adapter)]
