@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tuning import __version__
-from tuning.errors import EXIT_SUCCESS, TuningError
+from tuning.errors import EXIT_SUCCESS, Preempted, TuningError
 
 _HELP = {"-h", "--help"}
 
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(words)
         sys.stdout.flush()  # while it can still be told that nobody reads
         return code
-    except TuningError as error:
+    except (TuningError, Preempted) as error:
         print(error, file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:

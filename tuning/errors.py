@@ -1,11 +1,11 @@
 """Every error that this package raises on purpose, and the exit code that each one ends a command with.
 
 TuningError              203  a fault of ours, or of the machine
-├── Preempted             75  stopped on request; the same command goes on
 └── UserError              1  the user's input
     ├── ConfigError           one or more problems in the configuration, all told at once
     ├── DataError             rows that cannot be trained on
     └── MissingExtraError     a package that was asked for by name and is not installed
+Preempted                 75  stopped on request; the same command goes on
 """
 
 from __future__ import annotations
@@ -28,8 +28,11 @@ class TuningError(Exception):
     exit_code = EXIT_INTERNAL_ERROR
 
 
-class Preempted(TuningError):
-    """A run that was stopped on request and can go on."""
+class Preempted(BaseException):
+    """A run that was stopped on request and can go on.
+
+    It is no Exception, as KeyboardInterrupt is none: a signal comes in any line, and libraries catch exceptions.
+    """
 
     exit_code = EXIT_PREEMPTED
 

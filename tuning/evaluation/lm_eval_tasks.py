@@ -57,7 +57,7 @@ def _faults_told(tasks: Sequence[str]) -> Iterator[None]:
     """Tell of any fault as one of the tasks: they are the user's, and run templates and functions of their own."""
     try:
         yield
-    except TuningError:  # a stop on request, too
+    except TuningError:
         raise
     except Exception as error:
         cause = f"{type(error).__name__}: {error}"
