@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 from collections.abc import Iterator
@@ -18,11 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted((ROOT / "tuning").rglob("*.py"))
@@ -32,19 +28,23 @@ LONGEST_MODULE = 350
 LONGEST_FUNCTION = 50
 
 FOUNDATION = {"causal_lm", "errors", "registry", "config", "whole_files", "score_names"}
+FOUNDATION |= {"full_disk", "termination_log", "weight_files"}
 PARTS = {"trackers", "acceleration", "data", "evaluation", "export", "arguments"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "causal_lm": set(),
     "whole_files": set(),
     "score_names": set(),
+    "full_disk": {"errors"},
+    "termination_log": set(),
+    "weight_files": set(),
     "registry": {"errors"},
     "config": {"errors", "registry"},
     **{part: FOUNDATION for part in PARTS},
     # Both load weights in 4 bits, and bitsandbytes needs the same care from both.
     "acceleration": FOUNDATION | {"quantization"},
     # What is generated is compared with rows, and made from their tokens; no row is read in a way of its own.
-    "evaluation": FOUNDATION | {"data"},
+    "evaluation": FOUNDATION | {"data", "checkpoints"},
     # It loads what was saved, and takes prompts from the rows that the run held out.
     "export": FOUNDATION
     | {"console", "data", "manifest", "model", "preparation", "recommender", "saved_model", "tokenizer", "trackers"},
@@ -58,7 +58,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "quantization": FOUNDATION,
     "model": FOUNDATION | {"acceleration", "data", "tokenizer", "quantization"},
     "preparation": FOUNDATION | {"data", "tokenizer", "model", "world"},
-    "checkpoint_callback": set(),
+    # What a checkpoint takes on the disk follows from the facts of the model.
+    "checkpoints": FOUNDATION | {"recommender"},
     "baseline_callback": set(),
     "measurement": FOUNDATION | {"data", "evaluation", "trackers", "baseline_callback"},
     "saved_model": FOUNDATION | {"model", "tokenizer"},
@@ -67,7 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"data", "evaluation", "trackers", "measurement", "saved_model", "sft_trainer", "tokenizer", "model"}
     | {"preparation", "arguments", "console", "recommender"},
     "generate_cli": FOUNDATION | {"data", "evaluation", "saved_model", "tokenizer", "model", "console", "recommender"},
-    "interruption": {"errors"},
+    "interruption": {"errors", "termination_log"},
     "stop_callback": {"errors", "interruption"},
     "fingerprints": FOUNDATION | {"data"},
     "row_digests": {"errors", "data"},
@@ -76,15 +77,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reproduce": FOUNDATION | {"manifest", "manifest_differences"},
     "report": FOUNDATION | {"trackers"},
     "console": FOUNDATION | {"data", "recommender", "trackers", "world"},
-    "run": FOUNDATION | {"fingerprints", "manifest", "recommender", "report", "trackers", "world"},
+    "run": FOUNDATION | {"checkpoints", "fingerprints", "manifest", "recommender", "report", "trackers", "world"},
     "job": FOUNDATION
     | {"acceleration", "console", "control", "data", "evaluation", "export", "model", "quantization", "recommender"}
-    | {"trackers"},
+    | {"checkpoints", "trackers"},
     "sft_trainer": FOUNDATION
     | PARTS
     | {"job"}
     | {"recommender", "world", "tokenizer", "quantization", "model", "preparation", "measurement", "console", "run"}
-    | {"checkpoint_callback", "control", "interruption", "left_out", "stop_callback"},
+    | {"checkpoints", "control", "interruption", "left_out", "stop_callback"},
     "preview": FOUNDATION | {"data", "recommender", "tokenizer", "preparation"},
     "preprocessing": FOUNDATION | {"console", "data", "interruption", "job", "preparation", "sft_trainer"},
     "doctor": FOUNDATION
@@ -97,7 +98,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "schema_cli": FOUNDATION | {"recommender"},
     "completion": FOUNDATION | {"cli", "recipes"},
     # It names the functions of its commands by text, and imports the one that is asked for.
-    "cli": FOUNDATION | {"recipes_cli"},
+    "cli": FOUNDATION | {"interruption", "recipes_cli"},
 }
 """Part of the package -> the other parts that it may import, wherever in the file the import stands."""
 
@@ -107,7 +108,7 @@ MACHINE_PATH = re.compile(r"(?<![\w.~}])/(?:" + "|".join(["work", "root", "home"
 WITHOUT_EXTRAS = """
 import sys
 WITHOUT = {"aim", "wandb", "mlflow", "tensorboard", "trackio", "bitsandbytes", "fastapi", "uvicorn", "gguf"}
-WITHOUT |= {"onnx", "onnxruntime", "onnxscript"}
+WITHOUT |= {"onnx", "onnxruntime", "onnxscript", "tensorflow"}
 WITHOUT |= {"lm_eval", "rouge_score", "sacrebleu", "sklearn"}
 class Without:
     def __init__(self, finder):

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,7 @@ def described_model(model: Model, manifest: Manifest) -> dict[str, Any]:
 
 def now() -> str:
     """Return the time as ISO 8601 text in UTC, in whole seconds."""
-    return datetime.fromtimestamp(int(time.time()), timezone.utc).isoformat()
+    return datetime.fromtimestamp(int(time.time()), UTC).isoformat()
 
 
 def _earlier_attempts(path: Path) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from tuning.config.ir import IR, nested
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tuning.recommender.facts import Facts
 
 
-class Level(str, Enum):
+class Level(StrEnum):
     """How much weight a recommendation has."""
 
     MANDATORY = "mandatory"
@@ -25,7 +25,7 @@ class Level(str, Enum):
     """Something that only the user can put right."""
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """What a recommendation is good for."""
 
     SYSTEM_PERFORMANCE = "system_performance"

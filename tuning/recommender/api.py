@@ -113,7 +113,7 @@ class Service:
             content = await asyncio.wait_for(loop.run_in_executor(self.threads, work), self.seconds)
         except RefusedDocument as error:
             return _refused(error.problems)
-        except (asyncio.TimeoutError, TimeoutError):
+        except TimeoutError:
             return _refused([(("body",), f"no answer within {self.seconds:g} seconds; try again later")], 503)
         return _response(content)
 

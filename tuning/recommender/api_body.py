@@ -70,7 +70,7 @@ class JsonBodies:
             raise self._too_large()
         try:
             body = await asyncio.wait_for(self._body(receive), self.most_seconds)
-        except (asyncio.TimeoutError, TimeoutError) as error:
+        except TimeoutError as error:
             raise Refusal(408, f"the body did not arrive within {self.most_seconds:g} seconds") from error
         check_json(body)
         return body
