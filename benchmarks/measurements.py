@@ -14,7 +14,8 @@ from typing import Any
 FIRST_STEADY_STEP = 3
 """Steps before it make the optimizer's state and fill caches."""
 TOLERANCE = 0.9
-"""A ratio below this share of the stored one is told of. Source: two runs of one case differ by up to a tenth."""
+"""A ratio below this share of the stored one is told of. Source: ours to TRL's in single precision in runs of one day,
+3.64, 3.48 and 3.54 in full, 3.55, 3.66, 3.77 and 3.25 with LoRA, the last beside much other work."""
 
 
 @dataclass(frozen=True)

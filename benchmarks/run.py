@@ -43,11 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     scenarios = [scenario.tiny() for scenario in scenarios] if args.tiny else scenarios
     out = Path(args.out or tempfile.mkdtemp(prefix="benchmark-")).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    found = []
-    for one in trainings(scenarios, out, args):
+    results = out / "results.csv"
+    found = [one for one in read_csv(results) if not one.problem] if results.exists() else []
+    for one in trainings(scenarios, out, args, found):
         print(_line(one), flush=True)
         found.append(one)
-        write_csv(out / "results.csv", found)  # after each, so that an interrupted run leaves what it has
+        write_csv(results, found)  # after each, so that an interrupted run leaves what it has
     return finish(found, out, args)
 
 
@@ -64,14 +65,17 @@ def chosen(scenarios: list[Scenario], only: Sequence[str], what: str) -> list[Sc
     return [scenario for scenario in scenarios if not only or scenario.name in only]
 
 
-def trainings(scenarios: Sequence[Scenario], out: Path, args: argparse.Namespace) -> Iterator[Measurement]:
-    """Train every scenario by every one of its systems and with every seed, the seeds outermost."""
-    known = systems()
+def trainings(
+    scenarios: Sequence[Scenario], out: Path, args: argparse.Namespace, found: Sequence[Measurement] = ()
+) -> Iterator[Measurement]:
+    """Train every scenario by every one of its systems and with every seed, the seeds outermost, but those found."""
+    known, done = systems(), {(one.scenario, one.system, one.seed) for one in found}
     for seed in args.seeds:
         for scenario in scenarios:
             files = write_files(scenario, out / "files" / _key(scenario))
             for name in scenario.systems:
-                if not args.systems or name in args.systems:
+                is_asked = not args.systems or name in args.systems
+                if is_asked and (scenario.name, name, seed) not in done:
                     folder = out / "cases" / f"{scenario.name}-{name}-{seed}"
                     case = Case(scenario, files, folder, seed)
                     yield measure(in_environment(case, known[name], args.peer_python), name, known[name], args.threads)
@@ -111,11 +115,15 @@ def tell_what_is_slower(found: Sequence[Measurement], reference: Path) -> int:
     if not reference.exists():
         print(f"no stored results to compare with: {reference.name} is not there (--store writes it)")
         return 0
-    column = compared_column(found)
-    stored = ratios(read_csv(reference), column, BASELINES)
-    slower = list(worse_than_stored(ratios(found, column, BASELINES), stored))
-    for scenario, system, now, then in slower:
-        print(f"{scenario}, {system}: {now:.2f} times the baseline, {then:.2f} times in {reference.name}")
+    column, stored = compared_column(found), read_csv(reference)
+    both = medians(found, column).keys() & medians(stored, column).keys()  # so that both have the same baseline
+    now, then = (
+        ratios([one for one in each if (one.scenario, one.system) in both], column, BASELINES)
+        for each in (found, stored)
+    )
+    slower = list(worse_than_stored(now, then))
+    for scenario, system, ratio, before in slower:
+        print(f"{scenario}, {system}: {ratio:.2f} times the baseline, {before:.2f} times in {reference.name}")
     print(f"{'something is' if slower else 'nothing is'} slower than in {reference.name}")
     return 1 if slower else 0
 
@@ -156,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--systems", nargs="+", choices=list(systems()), metavar="SYSTEM", help="only by these systems")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of adapters and of the order of rows")
     parser.add_argument("--threads", type=int, default=1, help="threads of each training (default: %(default)s)")
-    parser.add_argument("--out", help="folder for files and results (default: a new one for temporary files)")
+    parser.add_argument("--out", help="folder for files and results; what it has is not measured again")
     environments = "Pythons of the environments that the other programs are in"
     parser.add_argument("--peer-python", nargs="+", default=[], metavar="PATH", help=environments)
     parser.add_argument("--tiny", action="store_true", help="a tiny model on the CPU, to see that the scenarios run")

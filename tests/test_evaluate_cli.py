@@ -153,3 +153,33 @@ def test_a_local_task_of_lm_eval_is_measured(tiny_model: Path, config: Path, tmp
     assert 0 <= found.lm_eval["parity"]["acc,none"] <= 1
     assert found.scores()["lm_eval/parity/acc"] == found.lm_eval["parity"]["acc,none"]
     assert main(["evaluate", str(tiny_model), *words[:1], "lm_eval_tasks=no_such_task"]) == 1
+
+
+def _of_a_run(folder: Path, model: Path, **settings: Any) -> tuple[str, float]:
+    """Train adapters; returns their folder, and the loss that the run measured at its end."""
+    from tuning.sft_trainer import train
+
+    rows = [json.dumps({"prompt": f"Say {number}: ", "completion": f" {number}"}) for number in range(24)]
+    (folder / "rows.jsonl").write_text("\n".join(rows))
+    given = {"model_name_or_path": str(model), "training_data_path": str(folder / "rows.jsonl"), "max_steps": 4}
+    given |= {"output_dir": str(folder / "run"), "validation_fraction": 0.3, "use_cpu": True, "bf16": False}
+    result = train({**given, "peft_method": "lora", "learning_rate": 0.02, "dtype": "float32", **settings})
+    return str(result.model_folder), json.loads((folder / "run" / "eval.json").read_text())["eval_loss"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "quantization",
+    [{"load_in_4bit": True}, {"plugins": {"peft": {"quantization": {"bitsandbytes": {"quant_type": "fp4"}}}}}],
+    ids=["fields", "plugin"],
+)
+def test_adapters_are_measured_on_the_quantized_base_of_their_run(
+    tiny_model: Path, tmp_path: Path, quantization: dict[str, Any]
+) -> None:
+    from tuning.evaluate_cli import evaluate_saved
+
+    model, wanted = _of_a_run(tmp_path, tiny_model, **quantization)
+    words = ["--config", str(tmp_path / "run" / "config.json")]
+    whole = ["load_in_4bit=false"] if "load_in_4bit" in quantization else ["use_acceleration=false"]
+    assert evaluate_saved(model, words).metrics["eval_loss"] == pytest.approx(wanted, abs=1e-4)
+    assert evaluate_saved(model, [*words, *whole]).metrics["eval_loss"] != pytest.approx(wanted, abs=1e-4)

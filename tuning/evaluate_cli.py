@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuning.acceleration.bitsandbytes_plugin import PATH as BITSANDBYTES
+from tuning.acceleration.stanzas import parted
 from tuning.config.decided import seed_of
 from tuning.config.loading import load_ir
 from tuning.config.schema import TuningConfig
@@ -100,13 +102,14 @@ def evaluate_saved(name: str, words: Sequence[str], base: str | None = None) -> 
 
     found = find_model(name, base)
     document = _document(words)
+    fixed = {**_FIXED, **(_quantization(document) if found.adapter is not None else {})}
     with tempfile.TemporaryDirectory(prefix="tune-evaluate-") as folder:
-        config = _config(document, found, folder)
+        config = _config(document, fixed, found, folder)
         result = _measure(config, found)
         if not config.evaluation.baseline:
             return result
         untrained = _base_of(found, document, name)
-        scores = _measure(_config(document, untrained, folder), untrained).scores()
+        scores = _measure(_config(document, fixed, untrained, folder), untrained).scores()
     baseline = {name: score for name, score in scores.items() if name not in (NUM_ROWS, NUM_LEFT_OUT)}
     return EvalResult(result.metrics, result.predictions, baseline, result.lm_eval)
 
@@ -131,16 +134,29 @@ def _document(words: Sequence[str]) -> dict[str, Any]:
     return {**values, "data": data}
 
 
-def _config(document: Mapping[str, Any], found: SavedModel, folder: str) -> TuningConfig:
+def _config(document: Mapping[str, Any], fixed: Mapping[str, Any], found: SavedModel, folder: str) -> TuningConfig:
     from tuning.job import load_config
 
-    training = {**(document.get("training") or {}), **_FIXED["training"], "output_dir": folder}
+    training = {**(document.get("training") or {}), **fixed["training"], "output_dir": folder}
     training.pop("save_model_dir", None)
     model = {**(document.get("model") or {}), **found.settings()}
-    config = load_config({**document, **_FIXED, "training": training, "model": model}).config
+    config = load_config({**document, **fixed, "training": training, "model": model}).config
     if not config.data.validation_data_path and not config.data.validation_fraction and not config.data.datasets:
         raise UserError("data.validation_fraction: there are no rows to measure on; give validation_data_path")
     return config
+
+
+def _quantization(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections that quantize the base of adapters as their training did; empty where it did not."""
+    fields, acceleration = (document.get(name) or {} for name in ("quantization", "acceleration"))
+    adapters = {"peft_method": "lora"}  # whatever they are: what quantized weights are loaded for
+    if fields.get("load_in_4bit") or fields.get("load_in_8bit"):
+        return {"quantization": fields, "peft": adapters}
+    stanza = parted(acceleration.get("plugins") or {}, {BITSANDBYTES}).given.get(BITSANDBYTES)
+    if stanza is None or acceleration.get("use_acceleration") is False:
+        return {}
+    # Without the package the base would be another one, so that its absence is an error.
+    return {"acceleration": {"plugins": {BITSANDBYTES: stanza}, "strict_plugins": True}, "peft": adapters}
 
 
 def _base_of(found: SavedModel, document: Mapping[str, Any], name: str) -> SavedModel:

@@ -53,6 +53,12 @@ def test_entropy_and_the_most_likely_token_are_those_of_the_logits() -> None:
     assert scores.is_top1.tolist() == (wanted.logits.argmax(-1) == labels).tolist()
 
 
+def test_a_token_without_probability_has_a_finite_likelihood() -> None:
+    bias = torch.zeros(23).index_fill_(0, torch.tensor([4]), 200.0)
+    scores = supervised_scores(torch.zeros(2, 8), torch.zeros(23, 8), bias, torch.tensor([0, 4]))
+    torch.testing.assert_close(scores.log_probs, torch.tensor([-200.0, 0.0]))
+
+
 def test_half_precision_rounds_no_entropy_and_of_equals_the_first_is_the_most_likely() -> None:
     hidden, weight, labels = torch.zeros(2, 8), torch.zeros(23, 8), torch.tensor([0, 7])
     with torch.autocast("cpu", torch.bfloat16):

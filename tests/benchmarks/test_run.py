@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.comparison import comparison
 from benchmarks.measurements import Measurement, write_csv
-from benchmarks.run import PAGE, SCENARIOS, finish, in_environment, main, reference_of
+from benchmarks.run import PAGE, SCENARIOS, finish, in_environment, main, reference_of, trainings
 from benchmarks.run_case import why_not
 from benchmarks.scenario_files import Files, write_files
 from benchmarks.scenarios import Scenario, load_scenarios
@@ -111,6 +111,21 @@ def test_results_are_compared_with_those_that_are_stored(tmp_path: Path, capsys:
     assert finish([measured("tuning", 30.0), measured("trl-cli", 5.0)], tmp_path, asked) == 0
     assert finish([measured("tuning", 300.0), measured("trl-cli", 100.0)], tmp_path, asked) == 1
     assert "full, tuning: 3.00 times the baseline, 6.00 times in reference.csv" in capsys.readouterr().out
+
+
+def test_ratios_are_compared_to_a_baseline_that_both_have(tmp_path: Path) -> None:
+    write_csv(
+        tmp_path / "reference.csv", [measured("tuning", 600.0), measured("trl-cli", 20), measured("trl-fp32", 100)]
+    )
+    now = [measured("tuning", 590.0), measured("trl-fp32", 100.0)]
+    assert finish(now, tmp_path, arguments(tmp_path / "scenarios.yaml")) == 0
+
+
+def test_what_an_interrupted_run_measured_is_not_measured_again(tmp_path: Path) -> None:
+    asked = argparse.Namespace(seeds=[0], systems=None, peer_python=[], threads=1)
+    small = scenario(name="full", data="generated", num_rows=8, systems=["trl-flash", "tuning"])
+    again = list(trainings([small], tmp_path, asked, [measured("tuning", 600.0)]))
+    assert [(one.system, one.problem) for one in again] == [("trl-flash", "not installed: flash_attn")]
 
 
 def test_without_stored_results_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

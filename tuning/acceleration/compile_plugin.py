@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import field_validator
 
 from tuning.acceleration.plugin import AccelerationPlugin
 from tuning.config.section import Section
@@ -14,6 +17,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PATH = "training.compile"
+BACKENDS = ("inductor", "cudagraphs", "openxla", "tvm", "aot_eager", "eager")
+"""Backends of torch's own that a model can be trained with; packages bring others.
+
+Source: torch 2.13, `torch._dynamo.list_backends(exclude_tags=())` without those for torch's own tests.
+"""
+_GROUP = "torch_dynamo_backends"
 
 
 class CompileSettings(Section):
@@ -22,7 +31,15 @@ class CompileSettings(Section):
     mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None = None
     """What the compiler aims at; None: `default`."""
     backend: str = "inductor"
-    """Name of a backend, as `torch._dynamo.list_backends()` lists them."""
+    """Name of a backend: one of torch's own, or of an installed package."""
+
+    @field_validator("backend")
+    @classmethod
+    def _check_backend(cls, value: str) -> str:
+        known = [*BACKENDS, *entry_points(group=_GROUP).names]
+        if value not in known:
+            raise ValueError(f"there is no such backend; known: {', '.join(known)}")
+        return value
 
 
 class CompilePlugin(AccelerationPlugin):

@@ -10,7 +10,8 @@ from tuning.acceleration.selection import select
 from tuning.config.plugin_file import TOP
 from tuning.config.rules import quantizes
 from tuning.config.schema import TuningConfig
-from tuning.errors import Problem
+from tuning.errors import Problem, UserError
+from tuning.quantization import model_config_of
 
 _SECTION = "acceleration"
 _PADDING_FREE = "training.attention.padding_free"
@@ -44,7 +45,9 @@ def _problems(config: TuningConfig, is_complete: bool) -> Iterator[Problem]:
     for problem in found.problems:
         yield Problem(f"{_SECTION}.{problem.path}", problem.expected, problem.value, hint=problem.hint)
     for each in found.active if is_complete else ():
-        yield from _without_its_method(config, f"{_SECTION}.{TOP}.{each.paths[0]}", each)
+        path = f"{_SECTION}.{TOP}.{each.paths[0]}"
+        yield from _without_its_method(config, path, each)
+        yield from _not_for_the_model(config, path, each)
 
 
 def _without_its_method(config: TuningConfig, path: str, each: Active) -> Iterator[Problem]:
@@ -62,6 +65,16 @@ def _without_its_method(config: TuningConfig, path: str, each: Active) -> Iterat
             yield Problem("peft.peft_method", expected, hint=f"Set peft_method=lora, or leave {each.paths[0]} out.")
         if quantizes_itself is not None:
             yield Problem(path, f"{quantizes_itself} asks for quantized weights, too", hint="Keep one.")
+
+
+def _not_for_the_model(config: TuningConfig, path: str, each: Active) -> Iterator[Problem]:
+    """Name a plugin that refuses the model by its `config.json`, where that is here to be read."""
+    if (document := model_config_of(config)) is None:
+        return
+    try:
+        each.plugin.check_model_config(str(config.model.model_name_or_path), document)
+    except UserError as error:
+        yield Problem(path, str(error).removeprefix(f"{each.paths[0]}: "))
 
 
 def _device(config: TuningConfig) -> str | None:

@@ -13,7 +13,7 @@ from tuning.acceleration.rules import Active, unfit_for
 from tuning.acceleration.selection import select
 from tuning.config.locations import located
 from tuning.config.plugin_file import plugins_of, read_plugin_file
-from tuning.errors import ConfigError
+from tuning.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -91,7 +91,12 @@ class AccelerationFramework:
                 return each.plugin.model_loader(model_name, **kwargs)
         from transformers import AutoModelForCausalLM
 
-        return AutoModelForCausalLM.from_pretrained(model_name, **kwargs)
+        wanted = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        loaded_with: Any = AutoModelForCausalLM.from_pretrained(model_name, **{**kwargs, **wanted})
+        model, loaded = loaded_with
+        if not kwargs.get("ignore_mismatched_sizes"):
+            _refuse_random_weights(model_name, loaded)
+        return model
 
     def augmentation(
         self, model: PreTrainedModel, train_args: TrainingArguments, modifiable_args: tuple[Any, ...] = (None,)
@@ -123,6 +128,23 @@ class AccelerationFramework:
         problems = list(unfit_for(self._active, architectures))
         if problems:
             raise ConfigError(problems)
+
+
+def _refuse_random_weights(model_name: str, loaded: Mapping[str, Any]) -> None:
+    """Refuse a model of which some weights are not there, or have another shape: they would be random.
+
+    Raises:
+        UserError: names the first of them.
+    """
+    missing = sorted(loaded["missing_keys"])
+    wrong = sorted(f"{name} {tuple(has)} in place of {tuple(wants)}" for name, has, wants in loaded["mismatched_keys"])
+    for told, names in (("are not there", missing), ("have another shape", wrong)):
+        if names:
+            first = ", ".join([*names[:3], *(["…"] if len(names) > 3 else [])])
+            raise UserError(
+                f"model.model_name_or_path: of the weights that the config.json of '{model_name}' asks for, "
+                f"{len(names)} {told} ({first}), and would be random"
+            )
 
 
 def _base_of(model: Any) -> Any:

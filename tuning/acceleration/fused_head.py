@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from tuning.acceleration.divided_weights import as_the_first_process, is_divided
 from tuning.acceleration.supervised_loss import Finish, Scores, supervised_scores
 from tuning.causal_lm import IGNORED_LABEL
 
@@ -34,7 +36,7 @@ def why_not_fusible(model: PreTrainedModel) -> str | None:
         return "its head is no matrix of floating-point numbers that is whole here"
     if hasattr(head, "base_layer"):
         return "its head has adapters"
-    if hasattr(weight, "full_tensor"):
+    if hasattr(weight, "full_tensor") or is_divided(model):
         return "its head is spread over several devices"
     if getattr(model.config.get_text_config(), "output_router_logits", False):
         return "it adds the loss of its router"
@@ -83,10 +85,17 @@ def _scored(
         assert labels is not None
         hidden_states, shift_labels = hidden_states[:, :-1], labels[:, 1:]
     head: Any = model.get_output_embeddings()
+    _gather(head)
     hidden_states, wanted = hidden_states.to(head.weight.device), shift_labels.to(head.weight.device)
     mask = wanted != IGNORED_LABEL
     bias = getattr(head, "bias", None)
     return supervised_scores(hidden_states[mask], head.weight, bias, wanted[mask], finish), mask
+
+
+def _gather(head: Any) -> None:
+    """Bring the weights of a divided head together, as its own forward would, which is passed over."""
+    if isinstance(head, FSDPModule):
+        head.unshard()
 
 
 def _mean_loss(scores: Scores, mask: Tensor, num_items: Tensor | int | None) -> Tensor:
@@ -128,4 +137,5 @@ def _makes_the_same(model: PreTrainedModel) -> bool:
     finally:
         model.train(was_training)
     own = logits.log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
-    return torch.allclose(scores.log_probs, own, rtol=_LARGEST_DIFFERENCE, atol=_LARGEST_DIFFERENCE)
+    is_close = torch.allclose(scores.log_probs, own, rtol=_LARGEST_DIFFERENCE, atol=_LARGEST_DIFFERENCE)
+    return as_the_first_process(is_close)

@@ -1,4 +1,4 @@
-"""The plugin `training.fused_ops_and_kernels`: on CPU the loss over supervised tokens alone, on GPU Liger's kernels."""
+"""The plugin `training.fused_ops_and_kernels`: on CPU a loss and adapters of its own, on GPU Liger's kernels."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class FusedOps(Section):
 
     base_layer: str | None = None
     """fms-acceleration's hint what its LoRA kernels stand on (auto_gptq, bitsandbytes); not needed here."""
-    fused_lora: bool = False
-    """fms-acceleration's LoRA kernels, which are not here; adapters are computed by PEFT, with the same result."""
+    fused_lora: bool = True
+    """On a CPU in single precision: compute each adapter of LoRA with its layer, in one operation."""
     fast_loss: bool | str = True
     """On a CPU: make logits for supervised tokens alone, and their gradients in the same pass. Any text means true."""
     fast_rms_layernorm: bool = True
@@ -73,6 +73,8 @@ class FusedOpsPlugin(AccelerationPlugin):
             raise_thresholds()
         if chosen.fast_loss:
             _fuse_head(model)
+        if chosen.fused_lora and hasattr(model, "get_base_model"):
+            _fuse_lora(model, accelerator)
         return []
 
 
@@ -85,3 +87,23 @@ def _fuse_head(model: Any) -> None:
         return
     fuse_head(base)
     logger.info("fast_loss: logits are made for supervised tokens alone")
+
+
+def _fuse_lora(model: Any, accelerator: Accelerator | None) -> None:
+    from tuning.acceleration.fused_lora import fuse_lora
+
+    if accelerator is not None and (reason := _why_peft(accelerator)):
+        logger.info("fused_lora: PEFT computes the adapters: %s", reason)
+        return
+    num_fused, others = fuse_lora(model)
+    logger.info("fused_lora: %d adapters are computed with their layers", num_fused)
+    for reason, count in others.items():
+        logger.info("fused_lora: PEFT computes %d adapters: %s", count, reason)
+
+
+def _why_peft(accelerator: Accelerator) -> str | None:
+    """Return why no adapter is fused in a run; None: nothing is against it."""
+    if accelerator.mixed_precision != "no":
+        return f"mixed precision is {accelerator.mixed_precision}"
+    kind = accelerator.distributed_type.value
+    return f"{kind} has the weights of a layer in parts" if kind in ("FSDP", "DEEPSPEED") else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuning.acceleration.plugin import AccelerationPlugin
@@ -46,6 +47,10 @@ class AutoGPTQPlugin(AccelerationPlugin):
     def requires_augmentation(self) -> bool:
         """Tell that the plugin makes the adapters."""
         return True
+
+    def check_model_config(self, model_name: str, model_config: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint that GPTQ has not quantized, or of a kind that cannot be read here."""
+        _described(model_name, model_config.get("quantization_config"))
 
     def model_loader(self, model_name: str, **kwargs: Any) -> PreTrainedModel:
         """Load a checkpoint whose config.json says how GPTQ quantized it.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback
 
+from tuning.acceleration.divided_weights import as_the_first_process, is_divided
 from tuning.causal_lm import IGNORED_LABEL
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,13 @@ def keeps_rows_apart(model: PreTrainedModel) -> bool:
     """Show the model a row behind another, and by itself, and see whether that makes a difference."""
     if model.device.type == "meta":
         return True
+    if is_divided(model):
+        logger.warning("padding_free: DeepSpeed has divided the model already, so rows cannot be seen to stay apart")
+        return False
+    return as_the_first_process(_are_apart(model))
+
+
+def _are_apart(model: PreTrainedModel) -> bool:
     was_training = model.training
     model.eval()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator
@@ -52,6 +53,13 @@ class MoePlugin(AccelerationPlugin):
     def requires_augmentation(self) -> bool:
         """Tell that the model's experts and the adapters are seen to."""
         return True
+
+    def check_model_config(self, model_name: str, model_config: Mapping[str, Any]) -> None:
+        """Refuse a model whose configuration has sizes, and says nothing of experts."""
+        inner = model_config.get("text_config")
+        keys = {*model_config, *(inner if isinstance(inner, Mapping) else ())}
+        if "hidden_size" in keys and not any("expert" in key for key in keys):
+            raise UserError(f"{PATH}: '{model_name}' has no experts; leave the stanza out")
 
     def augmentation(
         self, model: PreTrainedModel, train_args: TrainingArguments, modifiable_args: tuple[Any, ...] = (None,)

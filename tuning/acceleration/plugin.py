@@ -59,6 +59,13 @@ class AccelerationPlugin:
         """Tell whether the model is changed by `augmentation`."""
         return False
 
+    def check_model_config(self, model_name: str, model_config: Mapping[str, Any]) -> None:
+        """Refuse a model by its `config.json`, before any of it is loaded.
+
+        Raises:
+            UserError: the plugin is not made for it.
+        """
+
     def model_loader(self, model_name: str, **kwargs: Any) -> PreTrainedModel:
         """Load the model; the arguments are those of `AutoModelForCausalLM.from_pretrained`."""
         raise NotImplementedError(f"{type(self).__name__} loads no models")
