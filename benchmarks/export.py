@@ -4,14 +4,20 @@ Each case runs in a process of its own: it makes a model with random weights (an
 prints what export.json says of the comparison, with seconds of CPU and memory. Neither imports nor the making of the
 model count. Memory is what the process holds of its own (RssAnon) beyond what it held before, at most, while it loads,
 merges and writes, and while it compares; pages of mapped files, which the kernel takes back, are not in it.
+
+The prompts are rows of shared/data beside the checkout, else of the quickstart. Where llama-cpp-python is installed,
+the same prompts go through llama.cpp, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import gc
+import importlib.util
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,17 +25,27 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from benchmarks.export_llama_cpp import compared_with_llama_cpp
 from benchmarks.tables import circumstances, replace_between_marks, table
-from benchmarks.tiny_model import write_tiny_model
+
+if TYPE_CHECKING:
+    from tuning.export.source import Source
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "export.md"
 COMMAND = "python -m benchmarks.export"
-FORMATS = (("torch", None), ("gguf", "f32"), ("gguf", "f16"), ("gguf", "bf16"), ("gguf", "q8_0"), ("onnx", None))
+FORMATS = (
+    *(("torch", None), ("gguf", "f32"), ("gguf", "f16"), ("gguf", "bf16"), ("gguf", "q8_0")),
+    *(("onnx", None), ("tensorflow", None)),
+)
 SMALLER = (("gguf", "q5_1"), ("gguf", "q5_0"), ("gguf", "q4_1"), ("gguf", "q4_0"))
+QUICKSTART = ROOT / "examples" / "quickstart"
+ROWS = (ROOT.parent / "shared" / "data" / "instruct_seed_tasks.jsonl", QUICKSTART / "validation.jsonl")
 _SECONDS_BETWEEN_SAMPLES = 0.01
+_LARGEST_FOR_LLAMA = 2**28
+"""Bytes of the largest file that llama.cpp is asked about: it is the same code for all sizes."""
 
 _SHAPE: dict[str, Any] = {
     "hidden_size": 64,
@@ -52,8 +68,11 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "Phi3": ("Phi3Config", _SHAPE | {"pad_token_id": 3}),
     "GPT2": ("GPT2Config", {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 256}),
 }
-LARGE = ("LlamaConfig", {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 15, "vocab_size": 32000})
-"""1.03 GB of weights in 32 bits."""
+LARGE: dict[str, dict[str, Any]] = {
+    "float32": {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 15, "vocab_size": 32000},
+    "bfloat16": {"hidden_size": 1280, "intermediate_size": 3520, "num_hidden_layers": 21, "vocab_size": 32000},
+}
+"""Shapes of a Llama with a gigabyte of weights, by their type."""
 
 
 class Watch(logging.Handler):
@@ -95,31 +114,34 @@ def main() -> None:
 
 def architectures() -> str:
     """Compare every architecture, whole and as a merged LoRA, in every format."""
-    header = ("architecture", "weights", "format", "largest difference", "same top token", "same greedy text", "CPU s")
+    compared = ("largest difference", "same top token", "same greedy text")
+    header = ("architecture", "weights", "format", *compared, "llama.cpp: difference, top token")
     rows = []
     for name, (kind, fields) in ARCHITECTURES.items():
-        for lora in (False, True):
-            formats = FORMATS + SMALLER if name == "Llama" else FORMATS
-            for one in _in_a_process({"kind": kind, "fields": fields, "lora": lora, "formats": formats}):
-                weights = "LoRA, merged" if lora else "whole"
-                rows.append((name, weights, one["format"], *_compared(one), f"{one['seconds']:.1f}"))
+        formats = FORMATS + SMALLER if name == "Llama" else FORMATS
+        for one in _in_a_process({"kind": kind, "fields": fields, "loras": (False, True), "formats": formats}):
+            rows.append((name, _weights(one), one["format"], *_compared(one), one["llama.cpp"]))
+            print(*rows[-1], flush=True)
     return table(header, rows)
 
 
 def size() -> str:
     """Measure time and memory for a gigabyte of weights."""
-    header = ("1.03 GB of", "format", "CPU s", "memory, writing", "memory, comparing", "largest difference")
-    rows = []
-    for dtype in ("float32", "bfloat16"):
+    header = ("a gigabyte of", "format", "CPU s", "memory, writing", "memory, comparing", "largest difference")
+    formats, rows = (("torch", None), ("gguf", None), ("gguf", "q8_0")), []
+    for dtype, fields in LARGE.items():
         for lora in (False, True):
-            fields = LARGE[1] | ({} if dtype == "float32" else {"num_hidden_layers": 35})
-            formats = (("torch", None), ("gguf", None), ("gguf", "q8_0"))
-            case = {"kind": LARGE[0], "fields": fields, "lora": lora, "formats": formats, "dtype": dtype}
-            for one in _in_a_process(case):
+            case = {"kind": "LlamaConfig", "fields": fields, "loras": (lora,), "formats": formats, "dtype": dtype}
+            for one in _in_a_process({**case, "warm": True}):
                 shares = [f"{one[phase] / one['bytes']:.2f} times the weights" for phase in ("writing", "comparing")]
-                weights = f"{dtype}, {'LoRA merged' if lora else 'whole'}"
-                rows.append((weights, one["format"], f"{one['seconds']:.1f}", *shares, f"{one['max_difference']:.1e}"))
+                weights, seconds = f"{dtype}, {_weights(one)}", f"{one['seconds']:.1f}"
+                rows.append((weights, one["format"], seconds, *shares, f"{one['max_difference']:.1e}"))
+                print(*rows[-1], flush=True)
     return table(header, rows)
+
+
+def _weights(one: dict[str, Any]) -> str:
+    return "LoRA merged" if one["lora"] else "whole"
 
 
 def _compared(one: dict[str, Any]) -> tuple[str, str, str]:
@@ -135,18 +157,20 @@ def _in_a_process(case: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _measured(case: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Make a model, warm the libraries up on a tiny one, and export it in each format."""
+    """Make a model, warm the libraries up on a tiny one where seconds count, and export it in each format."""
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    with tempfile.TemporaryDirectory(prefix="benchmark-export-") as name:
-        folder = Path(name)
-        model = _make(folder, case)
-        warm = _make(folder / "warm", {**case, "fields": {**case["fields"], **_SHAPE}, "kind": "LlamaConfig"})
-        for number, (kind, quantize) in enumerate(case["formats"]):
-            _export(warm, kind, quantize, folder / f"warm-{number}")
-            yield _export(model, kind, quantize, folder / f"out-{number}")
+    for lora in case["loras"]:
+        with tempfile.TemporaryDirectory(prefix="benchmark-export-") as name:
+            folder = Path(name)
+            model = _make(folder, case, lora)
+            for number, (kind, quantize) in enumerate(case["formats"]):
+                if case.get("warm"):
+                    tiny = _make(folder / f"warm-{number}", {**case, "fields": {**case["fields"], **_SHAPE}}, lora)
+                    _export(tiny, kind, quantize, folder / f"warm-{number}" / "out")
+                yield {"lora": lora, **_export(model, kind, quantize, folder / f"out-{number}")}
 
 
 def _export(model: Path, kind: str, quantize: str | None, out: Path) -> dict[str, Any]:
@@ -156,7 +180,7 @@ def _export(model: Path, kind: str, quantize: str | None, out: Path) -> dict[str
     from tuning.export.source import find_source
 
     gc.collect()
-    source, watch = find_source(str(model)), Watch()
+    source, watch = _as_of_a_run(find_source(str(model)), out.parent / "run"), Watch()
     log = logging.getLogger("tuning")
     log.setLevel(logging.INFO)
     log.addHandler(watch)
@@ -171,17 +195,42 @@ def _export(model: Path, kind: str, quantize: str | None, out: Path) -> dict[str
         thread.join()
         log.removeHandler(watch)
     found = {"format": f"{kind} {made.dtype}", "seconds": seconds, "bytes": model_bytes(source)}
-    return {**found, **watch.peaks, **made.comparison.to_dict()}
+    return {**found, "llama.cpp": _by_llama_cpp(source, out), **watch.peaks, **made.comparison.to_dict()}
 
 
-def _make(folder: Path, case: dict[str, Any]) -> Path:
+def _by_llama_cpp(source: Source, out: Path) -> str:
+    """Say how far llama.cpp is from the model, where there is a file for it and the package that reads it."""
+    file = out / "model.gguf"
+    if importlib.util.find_spec("llama_cpp") is None or not file.is_file() or file.stat().st_size > _LARGEST_FOR_LLAMA:
+        return ""
+    try:
+        difference, top_1 = compared_with_llama_cpp(source, file)
+    except ValueError as error:
+        return f"cannot be read: {error}"
+    return f"{difference:.1e}, {top_1:.1%}"
+
+
+def _as_of_a_run(source: Source, folder: Path) -> Source:
+    """Say that a run held rows out, whose beginnings are then the prompts."""
+    rows = next(file for file in ROWS if file.is_file())
+    values = {"model_name_or_path": source.saved.base, "training_data_path": str(rows), "validation_fraction": 0.2}
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({**values, "output_dir": str(folder)}), encoding="utf-8")
+    return dataclasses.replace(source, run_folder=folder)
+
+
+def _make(folder: Path, case: dict[str, Any], lora: bool) -> Path:
     """Write a model with random weights, large enough for each to matter, and an adapter on it where asked for."""
     import torch
     import transformers
 
+    from tuning.data.templates import CHATML
+
     base = folder / "base"
     base.mkdir(parents=True)
-    write_tiny_model(base)
+    for file in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(QUICKSTART / "model" / file, base)
+    (base / "chat_template.jinja").write_text(CHATML, encoding="utf-8")
     vocab_size = transformers.AutoConfig.from_pretrained(base).vocab_size
     fields = {"vocab_size": vocab_size, "bos_token_id": 1, "eos_token_id": 2, **case["fields"]}
     torch.manual_seed(0)
@@ -192,7 +241,7 @@ def _make(folder: Path, case: dict[str, Any]) -> Path:
             mean = 1.0 if parameter.ndim == 1 and "norm" in name and "Gemma" not in case["kind"] else 0.0
             torch.nn.init.normal_(parameter, mean, 0.3 if parameter.ndim == 1 else 0.12)
     model.save_pretrained(base)
-    if not case["lora"]:
+    if not lora:
         return base
     from peft import LoraConfig, get_peft_model
 
@@ -201,7 +250,7 @@ def _make(folder: Path, case: dict[str, Any]) -> Path:
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, 0, 0.02)
-    adapted.save_pretrained(folder / "adapter")
+    adapted.save_pretrained(str(folder / "adapter"))
     return folder / "adapter"
 
 

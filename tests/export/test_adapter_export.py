@@ -32,7 +32,7 @@ def weights_in(file: Path) -> dict[str, Any]:
 
 def test_an_adapter_stays_as_it_is(adapter: MakeModel, tmp_path: Path) -> None:
     made = adapter("llama")
-    assert exported(made, tmp_path).max_difference == 0
+    assert exported(made, tmp_path).max_difference <= 1e-5
     before, after = (
         weights_in(made / FILE),
         weights_in(tmp_path / "out" / FILE),
@@ -44,7 +44,7 @@ def test_an_adapter_stays_as_it_is(adapter: MakeModel, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", EMBEDDINGS)
 def test_embeddings_of_new_tokens_stand_apart(name: str, adapter: MakeModel, tmp_path: Path) -> None:
     made = adapter(name, new_tokens=3, **EMBEDDINGS[name])
-    assert exported(made, tmp_path).max_difference <= 1e-6
+    assert exported(made, tmp_path).max_difference <= 1e-5
     new = weights_in(tmp_path / "out" / "new_embeddings.safetensors")
     assert {key: tuple(rows.shape) for key, rows in new.items()} == {
         "input_embeddings": (3, 64),
@@ -69,12 +69,17 @@ def test_changed_embeddings_of_old_tokens_have_no_place_and_are_told(adapter: Ma
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"), [({"use_dora": True}, "use_dora"), ({"rank_pattern": {"q_proj": 2}}, "rank_pattern")]
+    ("fields", "told"),
+    [
+        ({"use_dora": True}, "use_dora: .*vLLM does not serve it"),
+        ({"rank_pattern": {"q_proj": 2}}, "rank_pattern: .*vLLM does not serve it"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights: .*its start changed the base"),
+    ],
 )
 def test_what_vllm_does_not_serve_is_refused(
     fields: dict[str, Any], told: str, adapter: MakeModel, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=rf"{told}.*vLLM does not serve it.*--to torch"):
+    with pytest.raises(UserError, match=f"{told}.*--to torch"):
         exported(adapter("llama", **fields), tmp_path)
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,26 @@ def test_a_folder_where_nothing_can_be_written_is_refused(
     words = [str(tiny_config_only_model), "--to", "gguf", "--out", str(tmp_path / "file" / "out")]
     assert main(["export", *words]) == 1
     assert "nothing can be written in" in capsys.readouterr().err
+
+
+FULL_DISK = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
+from tuning.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+"""Makes files end as on a full disk: no write goes on beyond 150,000 bytes."""
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_half_way_is_told_and_nothing_is_left(tiny_model: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FULL_DISK, "export", str(tiny_model), "--to", "torch"]
+    done = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "the export cannot be written to" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_config_that_is_no_json_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

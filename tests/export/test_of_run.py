@@ -91,10 +91,13 @@ def test_nothing_is_exported_where_nobody_asks(tmp_path: Path, tiny_config_only_
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"export_formats": "gguff"}, "expected some of: adapter, gguf, onnx, torch"),
+        ({"export_formats": "gguff"}, "expected some of: adapter, gguf, onnx, tensorflow, torch"),
         ({"export_formats": "gguf", "export_quantize": "q9_0"}, "expected one of: f32"),
         ({"export_formats": "adapter"}, "the model is no adapter"),
         ({"export_formats": "torch", "peft_method": "pt"}, "PROMPT_TUNING adds tokens"),
+        ({"export_formats": "adapter", "peft_method": "ia3"}, "vLLM serves LoRA adapters alone"),
+        ({"export_formats": "adapter", "peft_method": "lora", "add_special_tokens": "<t>"}, "embeddings whole"),
+        ({"export_formats": "adapter", "peft_method": "lora", "init_lora_weights": "loftq"}, "changed the base"),
         ({"export_formats": "torch", "export_max_shard_size": "big"}, "expected a size"),
     ],
     ids=lambda value: str(value)[:40],
@@ -107,5 +110,7 @@ def test_what_a_run_could_not_export_is_told_before_it_trains(
 
 
 def test_a_lora_may_become_everything(tiny_config_only_model: Path) -> None:
-    config = asking(tiny_config_only_model, export_formats="torch,adapter,gguf", peft_method="lora", r=4)
-    assert list(unusable_export(config)) == []
+    lora = {"export_formats": "torch,adapter,gguf", "peft_method": "lora", "r": 4, "add_special_tokens": "<s>"}
+    for start in (None, "pissa"):
+        config = asking(tiny_config_only_model, **lora, init_lora_weights=start)
+        assert list(unusable_export(config)) == []

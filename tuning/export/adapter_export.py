@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ADAPTER_FILE, NEW_EMBEDDINGS_FILE = "adapter_model.safetensors", "new_embeddings.safetensors"
 INPUT, OUTPUT = "input_embeddings", "output_embeddings"
 _EMBEDDINGS = ("embed_tokens", "lm_head", "wte")
+_ON_THE_BASE_AS_IT_IS = ("gaussian", "eva", "orthogonal", "mica")
+"""Values of init_lora_weights that change nothing but the adapter. Source: PEFT 0.21."""
 _PATH = "peft"
 _WHOLE = "Export the whole model: --to torch."
 
@@ -43,6 +45,9 @@ class AdapterExporter(Exporter):
         for name in ("use_dora", "lora_bias", "rank_pattern", "alpha_pattern", "layer_replication"):
             if found.get(name):
                 yield Problem(f"{_PATH}.{name}", "vLLM does not serve it", found[name], ADAPTER_CONFIG, _WHOLE)
+        if isinstance(found.get("init_lora_weights"), str) and found["init_lora_weights"] not in _ON_THE_BASE_AS_IT_IS:
+            told = "its start changed the base, and vLLM loads the base as it is"
+            yield Problem(f"{_PATH}.init_lora_weights", told, found["init_lora_weights"], ADAPTER_CONFIG, _WHOLE)
         if found.get("bias") not in (None, "none"):
             yield Problem(f"{_PATH}.bias", "vLLM does not serve it", found["bias"], ADAPTER_CONFIG, _WHOLE)
         others = [name for name in found.get("modules_to_save") or () if name.rpartition(".")[2] not in _EMBEDDINGS]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,39 +74,62 @@ class Comparison:
 
 def answers_of(model: Any, prompts: Prompts) -> list[Answers]:
     """Let the model in torch go on from the prompts, always with its most likely token, and keep its logits."""
-    return [_answered(model, batch) for batch in prompts.batches()]
-
-
-def _answered(model: Any, batch: Sequence[list[int]]) -> Answers:
     import torch
 
-    from tuning.export.torch_export import torch_logits
+    batches = prompts.batches()
+    rows = [row for batch in batches for row in batch]
+    continued, logits = _continued(model, rows)
+    found, first = [], 0
+    for batch in batches:
+        part = slice(first, first + len(batch))
+        ids, mask = padded([[*prompt, *answer] for prompt, answer in zip(batch, continued[part], strict=True)])
+        found.append(Answers(ids, mask, _answer_positions(ids, batch), torch.cat(logits[part])))
+        first += len(batch)
+    return found
 
-    continued = _continued(model, batch)
-    ids, mask = padded([[*prompt, *answer] for prompt, answer in zip(batch, continued, strict=True)])
-    positions = torch.arange(ids.shape[1])
-    lengths = torch.tensor([len(prompt) for prompt in batch])[:, None]
-    is_answer = (positions >= lengths - 1) & (positions < lengths - 1 + NUM_NEW_TOKENS)
-    return Answers(ids, mask, is_answer, torch_logits(model)(ids, mask)[mask.bool()])
 
-
-def _continued(model: Any, batch: Sequence[list[int]]) -> list[list[int]]:
-    """Generate with the most likely token each time, whatever the model's own generation configuration says."""
+def _answer_positions(ids: Tensor, batch: Sequence[list[int]]) -> Tensor:
     import torch
-    from transformers import GenerationConfig
+
+    positions, lengths = torch.arange(ids.shape[1]), torch.tensor([len(prompt) for prompt in batch])[:, None]
+    return (positions >= lengths - 1) & (positions < lengths - 1 + NUM_NEW_TOKENS)
+
+
+def _continued(model: Any, rows: Sequence[list[int]]) -> tuple[list[list[int]], list[Tensor]]:
+    """Generate with the most likely token each time, whatever the model's own generation configuration says.
+
+    Returns the new tokens of each row but for the last one, which the model is never given, and the logits of each
+    position of prompt and new tokens. The logits are those that were generated with: each pass through a large model
+    takes seconds.
+    """
+    import torch
 
     from tuning.export.float32 import computing_in_float32
 
-    longest = max(map(len, batch))
-    ids = torch.tensor([[0] * (longest - len(row)) + row for row in batch])
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in batch])
+    longest = max(map(len, rows))
+    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    seen: list[Tensor] = []
+    with torch.no_grad(), computing_in_float32(model), _seeing_logits(model, seen) as options:
+        made = model.generate(input_ids=ids, attention_mask=mask, **options)[:, longest:]
+    logits = torch.cat(seen, 1)
+    return made[:, :-1].tolist(), [one[longest - len(row) :] for one, row in zip(logits, rows, strict=True)]
+
+
+@contextmanager
+def _seeing_logits(model: Any, seen: list[Tensor]) -> Iterator[dict[str, Any]]:
+    """Note the logits of each pass, of the prompts' positions, too; yields what the model has to be asked for that."""
+    from transformers import GenerationConfig
+
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    hook = base.register_forward_hook(lambda *passed: seen.append(passed[-1].logits.float()))
     own = model.generation_config
     model.generation_config = GenerationConfig(max_new_tokens=NUM_NEW_TOKENS, do_sample=False, pad_token_id=0)
     try:
-        with torch.no_grad(), computing_in_float32(model):
-            return model.generate(input_ids=ids, attention_mask=mask)[:, longest:].tolist()
+        yield {"logits_to_keep": 0} if "logits_to_keep" in inspect.signature(base.forward).parameters else {}
     finally:
         model.generation_config = own
+        hook.remove()
 
 
 def compare(logits_of: Logits, answers: Sequence[Answers], prompts: Prompts) -> Comparison:

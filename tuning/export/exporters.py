@@ -11,6 +11,7 @@ EXPORTERS: Registry[type[Exporter]] = Registry(
         "adapter": "tuning.export.adapter_export:AdapterExporter",
         "gguf": "tuning.export.gguf_export:GgufExporter",
         "onnx": "tuning.export.onnx_export:OnnxExporter",
+        "tensorflow": "tuning.export.tensorflow_export:TensorflowExporter",
         "torch": "tuning.export.torch_export:TorchExporter",
     },
     "tuning.exporters",

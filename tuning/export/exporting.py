@@ -24,10 +24,22 @@ from tuning.export.model_card import write_model_card
 from tuning.export.prompts import Prompts, prompts_for
 from tuning.export.refusals import refuse
 from tuning.export.source import Source
+from tuning.full_disk import disk_full_error
 
 logger = logging.getLogger(__name__)
 
-_PACKAGES = ("tuning", "torch", "transformers", "peft", "safetensors", "gguf", "onnx", "onnxruntime")
+_PACKAGES = (
+    "tuning",
+    "torch",
+    "transformers",
+    "peft",
+    "safetensors",
+    "gguf",
+    "onnx",
+    "onnxruntime",
+    "tensorflow-cpu",
+    "tensorflow",
+)
 
 
 @dataclass(frozen=True)
@@ -167,13 +179,18 @@ def _draft_of(folder: Path) -> Iterator[Path]:
     """Make a folder beside the goal that is renamed to it, or removed with all that is in it.
 
     Raises:
-        UserError: nothing can be written there, or the disk is full.
+        UserError: nothing can be written there.
+        DiskFullError: the disk takes no more.
     """
     draft = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         draft.mkdir(parents=True)
         yield draft
-    except OSError as error:
+    except Exception as error:  # some libraries only quote what the operating system says
+        if full := disk_full_error(error, "the export", folder.parent, "nothing is left of this one"):
+            raise full from error
+        if not isinstance(error, OSError):
+            raise
         raise UserError(f"--out: '{folder}' cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)

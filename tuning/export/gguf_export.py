@@ -28,7 +28,7 @@ _ROPE_FREQS = "rope_freqs.weight"
 _BOUNDS = {
     "f16": Bound(max_difference=1e-3, relative=0.02, top_1=0.97),
     "bf16": Bound(relative=0.15, top_1=0.9),
-    "q8_0": Bound(relative=0.4, top_1=0.9),
+    "q8_0": Bound(relative=0.4, top_1=0.8),
     "q5_1": Bound(relative=3.0, top_1=0.5),
     "q5_0": Bound(relative=3.0, top_1=0.5),
     "q4_1": Bound(relative=5.0, top_1=0.25),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,24 @@ def load_gguf(file: Path, source: Source, dtype: str, vocab_size: int) -> Any:
     config.vocab_size = vocab_size
     if source.architecture == "GraniteForCausalLM":
         return _load_by_weight(file, config, dtype)
-    return AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, config=config, dtype=dtype)
+    with _one_map_of_names():
+        return AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, config=config, dtype=dtype)
+
+
+@contextmanager
+def _one_map_of_names() -> Iterator[None]:
+    """Keep transformers from making gguf's map of names anew for each module of the model.
+
+    Source: a Llama of 35 layers: 463 maps, 13 of 37 s of CPU time to read it.
+    """
+    import gguf
+
+    own = gguf.get_tensor_name_map
+    gguf.get_tensor_name_map = functools.cache(own)
+    try:
+        yield
+    finally:
+        gguf.get_tensor_name_map = own
 
 
 def check_tokens(file: Path, source: Source) -> int:

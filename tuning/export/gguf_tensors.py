@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _PERMUTED = ("q_proj.weight", "q_proj.bias", "k_proj.weight", "k_proj.bias")
+_PLAIN = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""Types that torch has, too: GGUF's name -> torch's."""
 _IN_FLOAT32 = ("position_embd.weight",)
 """Weights with two dimensions that readers want in 32 bits all the same."""
 
@@ -32,7 +34,9 @@ class Weight:
 
 
 def weights_of(model: Any, architecture: Architecture, kind: str) -> list[Weight]:
-    """List what is written, without copying any of it.
+    """List what is written, the largest first, without copying any of it.
+
+    Readers turn one weight after the other into 32 bits; while they do that to the largest, they hold nothing else yet.
 
     Raises:
         UserError: a weight has no name in GGUF.
@@ -49,7 +53,7 @@ def weights_of(model: Any, architecture: Architecture, kind: str) -> list[Weight
         row_length = int(tensor.shape[0 if is_transposed(name, architecture) else -1])
         is_kept = tensor.ndim < 2 or known in _IN_FLOAT32
         found.append(Weight(known, name, tensor, "F32" if is_kept else _kind(row_length, kind)))
-    return found
+    return sorted(found, key=lambda weight: -weight.tensor.numel())
 
 
 def _written(model: Any) -> Iterator[tuple[str, Tensor]]:
@@ -77,7 +81,7 @@ def stored(weight: Weight, architecture: Architecture, config: Any) -> np.ndarra
     from gguf import GGMLQuantizationType
     from gguf.quants import quantize
 
-    array = weight.tensor.detach().float().cpu().numpy()
+    array = _as_numpy(weight)
     if architecture.permutes_heads and weight.source_name.endswith(_PERMUTED):
         heads = "num_attention_heads" if "q_proj" in weight.source_name else "num_key_value_heads"
         array = permuted(array, int(getattr(config, heads)))
@@ -85,7 +89,16 @@ def stored(weight: Weight, architecture: Architecture, config: Any) -> np.ndarra
         array = array.T
     if architecture.norm_offset and weight.source_name.endswith("norm.weight"):
         array = array + np.float32(architecture.norm_offset)
-    return quantize(np.ascontiguousarray(array), GGMLQuantizationType[weight.kind])
+    array = np.ascontiguousarray(array)
+    return array if weight.kind in _PLAIN else quantize(array, GGMLQuantizationType[weight.kind])
+
+
+def _as_numpy(weight: Weight) -> np.ndarray[Any, Any]:
+    """Return the numbers in the type that is written, in 32 bits where they are quantized; bfloat16 as its bits."""
+    import torch
+
+    narrow = weight.tensor.detach().cpu().to(getattr(torch, _PLAIN.get(weight.kind, "float32")))
+    return (narrow.view(torch.int16) if weight.kind == "BF16" else narrow).numpy()
 
 
 def stored_shape(weight: Weight, architecture: Architecture) -> tuple[tuple[int, ...], type[np.generic]]:
@@ -96,10 +109,8 @@ def stored_shape(weight: Weight, architecture: Architecture) -> tuple[tuple[int,
     shape = tuple(weight.tensor.shape)
     if is_transposed(weight.source_name, architecture):
         shape = shape[::-1]
-    if weight.kind == "F32":
-        return shape, np.float32
-    if weight.kind == "F16":
-        return shape, np.float16
+    if weight.kind in _PLAIN:
+        return shape, {"F32": np.float32, "F16": np.float16, "BF16": np.int16}[weight.kind]
     return quant_shape_to_byte_shape(shape, GGMLQuantizationType[weight.kind]), np.uint8
 
 

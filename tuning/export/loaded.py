@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,12 @@ from tuning.export.source import CONFIG_FILE, Source, read_json
 from tuning.saved_model import load_with_adapter
 from tuning.tokenizer import Additions
 
+logger = logging.getLogger(__name__)
+
+_ACTS_ON_ALL = (
+    "aLoRA: merged weights act on every token, so the export says what the adapter says only where a text begins with "
+    "the invocation; --to adapter keeps the two apart"
+)
 _SAFETENSORS_TYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
@@ -26,7 +33,15 @@ class Loaded:
     stored_dtype: str
 
     def merged(self) -> Any:
-        """Merge the adapter into the weights, one at a time; returns the model."""
+        """Merge the adapter into the weights, one at a time; returns the model.
+
+        PEFT merges no aLoRA, since merged weights act on all tokens. It is merged as the LoRA that it is after its
+        invocation.
+        """
+        if self.source.invocation_tokens:
+            logger.warning(_ACTS_ON_ALL)
+            for module in self.model.modules():
+                getattr(module, "lora_variant", {}).clear()
         if self.source.adapter_config is not None:
             self.model = self.model.merge_and_unload(safe_merge=False)
         return self.model

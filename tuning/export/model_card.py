@@ -34,6 +34,7 @@ _LOADING = {
     "adapter": "vllm serve {base} --enable-lora --lora-modules {name}={folder}",
     "gguf": "llama-cli --model {folder}/model.gguf --prompt 'The river'",
     "onnx": "onnxruntime.InferenceSession('{folder}/model.onnx')",
+    "tensorflow": "tensorflow.saved_model.load('{folder}').signatures['serving_default']",
     "torch": "transformers.AutoModelForCausalLM.from_pretrained('{folder}')",
 }
 
@@ -65,6 +66,11 @@ def _introduction(source: Source, name: str, dtype: str) -> Iterator[str]:
     license_name = _license(source) or "not stated beside its weights; look it up before you pass this on"
     yield from (f"# {source.name}", "")
     yield from (f"{what} `{_named(source.saved.base)}` ({source.architecture}), as {name} in {dtype}.", "")
+    if name != "adapter" and source.invocation_tokens:
+        yield from (
+            "Merged from an aLoRA: use it with texts that begin with the invocation, on which it was compared.",
+            "",
+        )
     yield from (f"License of the base: {license_name}.", "")
 
 

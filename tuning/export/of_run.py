@@ -14,9 +14,11 @@ from tuning.export.exporting import Exported, export_model
 from tuning.export.refusals import require_package, unknown_type
 from tuning.export.source import CONFIG_FILE, Source, find_source, read_json
 from tuning.export.torch_export import unmergeable
+from tuning.plain_adapters import becomes_plain
 from tuning.saved_model import SavedModel
 
 EXPORT_FOLDER = "export"
+_OTHER_THAN_LORA = {"pt": "PROMPT_TUNING", "ia3": "IA3"}
 
 
 def export_run(config: TuningConfig, model_folder: Path, run_folder: Path) -> list[Exported]:
@@ -60,7 +62,25 @@ def unusable_export(config: TuningConfig) -> Iterator[Problem]:
         yield from unknown_type(exporter, options)
         if source is not None:
             yield from exporter.problems(source, options)
-            yield from unmergeable(source) if exporter.merges_adapters else ()
+            yield from unmergeable(source) if exporter.merges_adapters else _whole_embeddings(config, source)
+
+
+def _whole_embeddings(config: TuningConfig, source: Source) -> Iterator[Problem]:
+    """Name new tokens: they are learnt by training the embeddings whole, and those have no place in the format."""
+    known = _vocabulary(Path(source.saved.tokenizer) / "tokenizer.json")
+    if new := [token for token in config.model.add_special_tokens or () if token not in known]:
+        told = "new tokens train the embeddings whole, and an adapter for vLLM holds none but those of new tokens"
+        yield Problem("model.add_special_tokens", told, new, "the configuration", "Export the whole model: torch.")
+
+
+def _vocabulary(file: Path) -> set[str]:
+    """Read the tokens of a tokenizer.json; none where there is no such file."""
+    if not file.is_file():
+        return set()
+    document = read_json(file)
+    vocab = (document.get("model") or {}).get("vocab")
+    added = {token["content"] for token in document.get("added_tokens") or ()}
+    return added | (set(vocab) if isinstance(vocab, dict) else set())
 
 
 def _options(config: TuningConfig, name: str) -> Options:
@@ -83,7 +103,7 @@ def _adapter_config(config: TuningConfig) -> dict[str, object] | None:
     peft = config.peft
     if peft.peft_method in (None, "none"):
         return None
-    if peft.peft_method == "pt":
-        return {"peft_type": "PROMPT_TUNING"}
-    extra = {"alora_invocation_tokens": [0]} if peft.peft_method == "alora" else {}
-    return {"peft_type": "LORA", **peft.model_dump(), **extra}
+    if peft.peft_method in _OTHER_THAN_LORA:
+        return {"peft_type": _OTHER_THAN_LORA[peft.peft_method]}
+    fields = {"peft_type": "LORA", **peft.model_dump()}
+    return {**fields, "init_lora_weights": True} if becomes_plain(peft.init_lora_weights) else fields

@@ -13,9 +13,11 @@ from tuning.errors import Problem, UserError
 from tuning.export.exporter import QUANTIZE, Exporter, Options
 from tuning.export.loaded import Loaded
 from tuning.export.source import Source
+from tuning.export.traced import INPUTS, OUTPUT, trace
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.export import ExportedProgram
 
     from tuning.export.exporter import Logits
 
@@ -43,7 +45,7 @@ class OnnxExporter(Exporter):
         model = loaded.merged().float()
         model.config.save_pretrained(folder)
         loaded.tokenizer.save_pretrained(folder)
-        _write_graph(model, folder / ONNX_FILE)
+        _write_graph(trace(model), folder / ONNX_FILE)
 
     def read(self, source: Source, folder: Path, dtype: str) -> Logits:
         """Open it with onnxruntime, on the CPU."""
@@ -53,48 +55,36 @@ class OnnxExporter(Exporter):
         session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), providers=["CPUExecutionProvider"])
 
         def logits(ids: Tensor, mask: Tensor) -> Tensor:
-            found = session.run(["logits"], {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})
+            found = session.run([OUTPUT], dict(zip(INPUTS, (ids.numpy(), mask.numpy()), strict=True)))
             return torch.from_numpy(found[0])
 
         return logits
 
     def facts(self, folder: Path) -> dict[str, Any]:
         """Tell the names of the graph's ends."""
-        return {"file": ONNX_FILE, "inputs": ["input_ids", "attention_mask"], "outputs": ["logits"], "opset": _OPSET}
+        return {"file": ONNX_FILE, "inputs": list(INPUTS), "outputs": [OUTPUT], "opset": _OPSET}
 
 
-def _write_graph(model: Any, file: Path) -> None:
-    """Trace and write.
+def _write_graph(program: ExportedProgram, file: Path) -> None:
+    """Write the graph.
 
     Raises:
-        UserError: torch cannot trace the model.
+        UserError: torch has no words of ONNX for it.
     """
     import torch
 
-    class Graph(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-            return self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
-
-    batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
-    ids = torch.arange(10).reshape(2, 5) % model.config.vocab_size
-    mask = torch.tensor([[1] * 5, [1] * 4 + [0]])
     try:
         with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                Graph().eval(),
-                (ids, mask),
+                program,
+                (),
                 str(file),
-                input_names=["input_ids", "attention_mask"],
-                output_names=["logits"],
-                dynamic_shapes={name: {0: batch, 1: length} for name in ("input_ids", "attention_mask")},
+                input_names=list(INPUTS),
+                output_names=[OUTPUT],
                 opset_version=_OPSET,
                 dynamo=True,
                 external_data=True,
             )
     except Exception as error:  # the exporter raises what it likes
-        raise UserError(f"onnx: torch cannot trace this model: {type(error).__name__}: {error}") from error
+        raise UserError(f"onnx: torch cannot write this model: {type(error).__name__}: {error}") from error

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuning.config.decided import seed_of
-from tuning.errors import UserError
 from tuning.export.source import CONFIG_FILE, Source
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NUM_PROMPTS = 16
-LONGEST_PROMPT, NUM_NEW_TOKENS = 24, 8
+LONGEST_PROMPT, NUM_NEW_TOKENS = 16, 8
 _BATCHES = (1, 5, 10)
 """Prompts of each batch: three shapes, of which the first has no padding."""
 _SEED = 8
@@ -43,7 +42,10 @@ class Prompts:
 
 
 def prompts_for(source: Source, tokenizer: Any, vocab_size: int) -> Prompts:
-    """Take the beginnings of the run's held-out rows; without a run, or without its rows, random tokens."""
+    """Take the beginnings of the run's held-out rows; without a run, or without its rows, random tokens.
+
+    All begin with the invocation of an aLoRA, which does nothing before it.
+    """
     longest = max(_SHORTEST, min(LONGEST_PROMPT, _MOST_LOGITS // (NUM_PROMPTS * vocab_size) - NUM_NEW_TOKENS))
     rows = _held_out(source, tokenizer)
     usable = [ids for ids in rows if len(ids) >= _SHORTEST and max(ids) < vocab_size]
@@ -51,8 +53,13 @@ def prompts_for(source: Source, tokenizer: Any, vocab_size: int) -> Prompts:
         # A few rows are repeated from other beginnings on, so that there are sixteen different prompts.
         ids = [usable[n % len(usable)][n // len(usable) :][: _length(n, longest)] for n in range(NUM_PROMPTS)]
         if all(ids):
-            return Prompts(ids, "held-out rows")
-    return Prompts(random_prompts(min(len(tokenizer), vocab_size), longest), "random tokens")
+            return Prompts(_invoked(source, ids), "held-out rows")
+    drawn = random_prompts(min(len(tokenizer), vocab_size), longest)
+    return Prompts(_invoked(source, drawn), "random tokens")
+
+
+def _invoked(source: Source, prompts: list[list[int]]) -> list[list[int]]:
+    return [source.invocation_tokens + prompt for prompt in prompts]
 
 
 def random_prompts(vocab_size: int, longest: int = LONGEST_PROMPT) -> list[list[int]]:
@@ -95,6 +102,6 @@ def _held_out(source: Source, tokenizer: Any) -> list[list[int]]:
         held_out = load_held_out(config.data, seed_of(config))
         first = type(held_out)(held_out.rows[:NUM_PROMPTS], NUM_PROMPTS, 1.0)
         return held_out_tokens(first, encodings_of(config, tokenizer).validation)[0]["input_ids"][:NUM_PROMPTS]
-    except (UserError, OSError) as error:
+    except (ValueError, OSError) as error:  # a tokenizer without a chat template is a ValueError
         logger.warning("export: the run's held-out rows cannot be had, so random tokens are compared: %s", error)
         return []

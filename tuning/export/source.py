@@ -36,6 +36,11 @@ class Source:
         return self.saved.adapter or Path(self.saved.base)
 
     @property
+    def invocation_tokens(self) -> list[int]:
+        """Return the tokens from which on the adapter acts, where it is one of aLoRA; else none."""
+        return list((self.adapter_config or {}).get("alora_invocation_tokens") or ())
+
+    @property
     def name(self) -> str:
         """Name the model for people: by its run, else by its folder."""
         return (self.run_folder or self.weights_folder).resolve().name
@@ -48,7 +53,7 @@ def find_source(name: str, base: str | None = None) -> Source:
         UserError: it is none of them, or not whole.
     """
     folder = Path(name).expanduser()
-    run_folder = _run_of(folder)
+    run_folder = run_of(folder)
     model = folder
     if run_folder is not None and run_folder.resolve() == folder.resolve():
         model = _model_of_run(run_folder)
@@ -74,7 +79,7 @@ def read_json(file: Path) -> dict[str, Any]:
     return document
 
 
-def _run_of(folder: Path) -> Path | None:
+def run_of(folder: Path) -> Path | None:
     """Find the run: the folder itself, or that which the model's folder stands in."""
     return next((found for found in (folder, folder.parent) if (found / MANIFEST_FILE).is_file()), None)
 

@@ -65,9 +65,7 @@ def unmergeable(source: Source) -> Iterator[Problem]:
     found: dict[str, Any] = source.adapter_config or {}
     kind, path = found.get("peft_type"), "peft.peft_method"
     told = None
-    if found.get("alora_invocation_tokens"):
-        told = "aLoRA acts only after its invocation, so it cannot be merged"
-    elif kind in ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "MULTITASK_PROMPT_TUNING", "ADAPTION_PROMPT", "CPT"):
+    if kind in ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "MULTITASK_PROMPT_TUNING", "ADAPTION_PROMPT", "CPT"):
         told = f"{kind} adds tokens to each prompt and changes no weights, so it cannot be merged"
     elif found.get("lora_bias"):
         told = "lora_bias has no place in weights without bias"
