@@ -1,0 +1,57 @@
+"""Read a file of accelerate that a document names, and put its settings below the document's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from tuning.config.ir import IR, leaves, nested
+from tuning.config.locations import located
+from tuning.config.strict_yaml import load_yaml
+from tuning.config.text_files import read_text
+from tuning.errors import ConfigError, Problem
+
+_FILE = "accelerate.config_file"
+
+
+def with_accelerate_file(ir: IR, problems: Sequence[Problem] = ()) -> IR:
+    """Put the settings of the file that a document names below the document's own, and forget the file's name.
+
+    Raises:
+        ConfigError: the file cannot be read; holds `problems`, which were found before, too.
+    """
+    path = ir.get(_FILE)
+    if not isinstance(path, str):
+        return ir
+    try:
+        settings = read_accelerate_file(path, ir.sources.get(_FILE, "argument"))
+    except ConfigError as error:
+        raise ConfigError([*problems, *error.problems]) from error
+    merged = ir.without(_FILE)
+    for leaf, value in leaves({"accelerate": settings}):
+        if value is not None and merged.get(leaf) is None:
+            merged = merged.merge(nested(leaf, value), f"file {path}")
+    return merged
+
+
+def read_accelerate_file(path: str, source: str) -> Mapping[str, Any]:
+    """Read the YAML or JSON that `accelerate config` writes; `source` is where its name stands.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds something else.
+    """
+    try:
+        document, problems = load_yaml(read_text(path))
+    except OSError as error:
+        raise ConfigError([Problem(_FILE, f"cannot be read: {error.strerror or error}", path, source)]) from error
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        message = " ".join(str(error).split()) or "nested too deeply"
+        raise ConfigError([Problem(path, f"the document cannot be read: {message}")]) from error
+    if problems:
+        found = (Problem(each.path, each.expected, each.value, f"file {path}") for each in problems)
+        raise ConfigError(located(found))
+    if not isinstance(document, Mapping):
+        raise ConfigError([Problem(_FILE, "expected a file with an object of accelerate's settings", path, source)])
+    return document
