@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from types import FrameType
+from typing import Any
 
-from tuning.errors import Preempted
+from tuning.errors import EXIT_PREEMPTED, Preempted
+from tuning.termination_log import write_termination_log
 
 logger = logging.getLogger(__name__)
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
+_NOT_YET = "before the first step; run the same command again"
 
 
 @dataclass
 class StopRequest:
     """What the signals of one run have asked for.
 
-    `is_training` means that a signal waits for the end of a step, or until the model is saved.
+    `waits` means that a signal is only noted: for the end of a step, or until something is written down whole.
     """
 
     signum: int | None = None
-    is_training: bool = False
-    when: str = "before the first step; run the same command again"
+    waits: bool = False
+    when: str = _NOT_YET
     """How the run is told to have ended where a signal ends it at once."""
     stopped_at: int | None = None
     """Step after which the training stopped, with a checkpoint."""
@@ -36,8 +41,8 @@ class StopRequest:
     def __str__(self) -> str:
         return signal.Signals(self.signum).name if self.signum is not None else "another process"
 
-    def receive(self, signum: int, frame: FrameType | None) -> None:
-        """Note a signal. Before training and after it there is nothing to save, so the run ends at once.
+    def receive(self, signum: int) -> None:
+        """Note a signal, and end the run at once where nothing has to be saved first.
 
         Raises:
             Preempted: there is nothing to wait for.
@@ -45,8 +50,30 @@ class StopRequest:
         self.signum = signum
         with contextlib.suppress(RuntimeError):  # the signal may have come in the middle of another line
             logger.warning("%s was received", self)
-        if not self.is_training:
+        if not self.waits:
+            self.raise_if_asked()
+
+    def raise_if_asked(self) -> None:
+        """End the run where a signal has asked for it; Python loses what is raised while it frees an object.
+
+        Raises:
+            Preempted: a signal came.
+        """
+        if self.signum is not None:
+            self.waits = True  # how the run ended is written down whole, whatever signal comes next
             raise Preempted(f"stopped by {self} {self.when}")
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let a signal wait until the block is done, and end the run then.
+
+        Raises:
+            Preempted: a signal came.
+        """
+        self.waits = True
+        yield
+        self.waits = False
+        self.raise_if_asked()
 
     @contextlib.contextmanager
     def ending_at_once(self, when: str) -> Iterator[None]:
@@ -55,13 +82,12 @@ class StopRequest:
         Raises:
             Preempted: a signal came, or one has waited.
         """
-        self.is_training, self.when = False, when
+        self.waits, self.when = False, when
         try:
-            if self.signum is not None:
-                raise Preempted(f"stopped by {self} {when}")
+            self.raise_if_asked()
             yield
         finally:
-            self.is_training = True  # how the run ended is written down whole
+            self.waits = True
 
     def raise_if_stopped(self) -> None:
         """End the run as stopped, where it was.
@@ -74,29 +100,83 @@ class StopRequest:
             raise Preempted(f"{where}; run the same command again to go on")
 
 
+@dataclass
+class _Listener:
+    """What receives the signals of this process, for the run that goes on now."""
+
+    before: Mapping[int, Any]
+    request: StopRequest = field(default_factory=StopRequest)
+
+    def receive(self, signum: int, frame: FrameType | None) -> None:
+        for each in {signum, *(_ENDING if signum in _ENDING else ())}:
+            signal.signal(each, self.before[each])
+        self.request.receive(signum)
+
+
 @contextlib.contextmanager
 def stop_on_request() -> Iterator[StopRequest]:
     """Listen to SIGTERM, SIGINT and SIGUSR1 while a run goes on; a second signal acts as if nobody listened.
 
-    A SIGTERM after SIGUSR1, which schedulers send ahead of it as a warning, is a first one, too.
+    A SIGTERM after SIGUSR1, which schedulers send ahead of it as a warning, is a first one, too. A command listens from
+    its start on, and the run in it takes the signals over.
 
     Python delivers signals to the main thread alone, so in any other thread this listens to nothing.
     """
-    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield request
+        yield StopRequest()
         return
-    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-
-    def receive(signum: int, frame: FrameType | None) -> None:
-        for each in {signum, *(_ENDING if signum in _ENDING else ())}:
-            signal.signal(each, before[each])
-        request.receive(signum, frame)
-
+    outer = _listener()
+    if outer is not None:
+        with _taken_over(outer) as request:
+            yield request
+        return
+    listener = _Listener({signum: _handler_before(signum) for signum in SIGNALS})
     for signum in SIGNALS:
-        signal.signal(signum, receive)
+        signal.signal(signum, listener.receive)
     try:
-        yield request
+        yield listener.request
     finally:
-        for signum, handler in before.items():
+        for signum, handler in listener.before.items():
             signal.signal(signum, handler)
+
+
+@contextlib.contextmanager
+def _taken_over(listener: _Listener) -> Iterator[StopRequest]:
+    outer, listener.request = listener.request, StopRequest(listener.request.signum)
+    try:
+        yield listener.request
+    finally:
+        outer.signum, listener.request = listener.request.signum, outer
+
+
+def _listener() -> _Listener | None:
+    handlers = [getattr(signal.getsignal(signum), "__self__", None) for signum in SIGNALS]
+    return next((handler for handler in handlers if isinstance(handler, _Listener)), None)
+
+
+def _handler_before(signum: int) -> Any:
+    handler = signal.getsignal(signum)
+    if handler is not _exit_at_once:
+        return handler
+    return signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
+
+
+def exit_on_request() -> None:
+    """Let a signal end the process with 75 before its work has begun: nothing is there to be saved or closed."""
+    for signum in SIGNALS:
+        signal.signal(signum, _exit_at_once)
+
+
+def _exit_at_once(signum: int, frame: FrameType | None) -> None:
+    # Nothing may be raised here: modules are being imported, and nobody is there yet to tell of it.
+    message = f"stopped by {signal.Signals(signum).name} {_NOT_YET}"
+    with contextlib.suppress(OSError):
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{message}\n".encode())
+        write_termination_log(message)
+    os._exit(EXIT_PREEMPTED)
+
+
+def take_no_more_signals() -> None:
+    """Let the process end with the exit code that its work had; Python may take a while to shut down."""
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)

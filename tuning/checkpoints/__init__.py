@@ -1,0 +1,1 @@
+"""Checkpoints: written whole, known to be whole, found again, and refused where the disk cannot hold one."""

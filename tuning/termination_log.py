@@ -1,0 +1,17 @@
+"""The file from which Kubernetes reads why a container ended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def write_termination_log(cause: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Write the cause on one line to `TERMINATION_LOG_FILE`, where the environment names one.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if file := environ.get("TERMINATION_LOG_FILE"):
+        Path(file).write_text(f"{' '.join(cause.split())}\n", encoding="utf-8")
