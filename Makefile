@@ -9,7 +9,7 @@ DEV := $(VENV)/.dev-installed
 # Twice quiet: some machines warn of each index that lacks a package. Errors are shown.
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 
-.PHONY: help quickstart test test-fast browser check format faults bench bench-tracking bench-memory bench-recommender bench-api bench-preprocessing clean
+.PHONY: help quickstart test test-fast browser check format faults interruptions bench bench-tracking bench-memory bench-recommender bench-api bench-preprocessing clean
 
 help:
 	@echo "make quickstart   set up and train a small model, tracked to Aim and MLflow (minutes, most of it installing)"
@@ -18,6 +18,7 @@ help:
 	@echo "make browser      make sure that there is a Chromium for the tests of web pages, or install one"
 	@echo "make check        formatting, lint, types, security"
 	@echo "make format       format and mend what ruff can mend"
+	@echo "make interruptions  stop and kill runs at random moments, and write docs/interruptions.md (about half an hour)"
 	@echo "make faults       break every tracker's store in every way, and write docs/faults.md (about an hour)"
 	@echo "make bench        compare the speed of training with TRL's, and with benchmarks/reference.csv (some 30 minutes)"
 	@echo "make bench-tracking  measure what tracking costs, and write docs/faults.md (some 10 minutes)"
@@ -56,6 +57,10 @@ format: $(DEV)
 	@echo "==> ruff format, ruff check --fix"
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+interruptions: $(DEV)
+	@echo "==> python -m benchmarks.interruptions"
+	@$(BIN)/python -m benchmarks.interruptions
 
 faults: $(DEV)
 	@echo "==> python -m benchmarks.faults"

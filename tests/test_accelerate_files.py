@@ -17,7 +17,7 @@ import yaml
 from tuning.config.building import build_config
 from tuning.config.loading import load_mapping
 from tuning.config.shipped import named_configs
-from tuning.launch import launcher_words
+from tuning.launch.settings import launcher_words
 from tuning.world import launcher_asked_for
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,14 +85,8 @@ def test_the_launch_block_of_fms_hf_tuning_is_what_accelerate_is_told(tmp_path: 
     expected = {"distributed_type": "FSDP", "fsdp_config": fsdp, "num_processes": 4, "mixed_precision": "bf16"}
     assert build_config(loaded.ir, rules=()).accelerate == expected
     words = launcher_words(loaded.ir.merge({"compute": {"num_processes": 4}}, "argument"), tmp_path)
-    assert yaml.safe_load((tmp_path / "accelerate.yaml").read_text()) == expected
-    assert words[:5] == [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--config_file",
-        f"{tmp_path}/accelerate.yaml",
-    ]
+    assert expected.items() <= yaml.safe_load((tmp_path / "accelerate.yaml").read_text()).items()
+    assert words[1:] == ["-m", "tuning.launch.launcher", "--config_file", f"{tmp_path}/accelerate.yaml"]
 
 
 @pytest.mark.parametrize(

@@ -131,3 +131,17 @@ def test_a_command_that_only_looks_takes_half_a_second_and_no_torch(
         if took[-1] < HALF_A_SECOND:
             break
     assert min(took) < HALF_A_SECOND
+
+
+def test_a_fault_of_ours_ends_a_command_with_203_and_a_traceback_in_the_log(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "faulty_command.py").write_text("def main(words):\n    return [][0]\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("tuning.cli.COMMANDS", (*COMMANDS, Command("faulty", "faulty_command:main", "", "")))
+    assert main(["faulty"]) == 203
+    assert capsys.readouterr().err.splitlines()[-1] == "IndexError: list index out of range"
+    assert [record.exc_info is not None for record in caplog.records if record.message == "internal fault"] == [True]

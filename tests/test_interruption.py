@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ def test_before_training_a_signal_ends_the_run_at_once() -> None:
 
 def test_in_training_a_signal_is_noted_and_waits() -> None:
     with stop_on_request() as request:
-        request.is_training = True
+        request.waits = True
         os.kill(os.getpid(), signal.SIGUSR1)
         assert request.signum == signal.SIGUSR1
 
@@ -39,24 +40,24 @@ def test_in_training_a_signal_is_noted_and_waits() -> None:
 def test_a_second_signal_acts_as_if_nobody_listened(first: signal.Signals, again: set[signal.Signals]) -> None:
     before = {signum: signal.getsignal(signum) for signum in SIGNALS}
     with stop_on_request() as request:
-        request.is_training = True
+        request.waits = True
         os.kill(os.getpid(), first)
         assert {signum for signum in SIGNALS if signal.getsignal(signum) == before[signum]} == again
 
 
 def test_once_the_model_is_saved_a_signal_ends_the_run_at_once(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(Preempted, match="stopped by SIGTERM during the end"), stop_on_request() as request:
-        request.is_training = True
+        request.waits = True
         with request.ending_at_once("during the end"):
             os.kill(os.getpid(), signal.SIGTERM)
-    assert request.is_training
+    assert request.waits
     assert "SIGTERM was received" in caplog.text
 
 
 def test_a_signal_that_came_while_the_model_was_saved_ends_the_run_after_it() -> None:
     measured = []
     with pytest.raises(Preempted, match="stopped by SIGUSR1 during the end"), stop_on_request() as request:
-        request.is_training = True
+        request.waits = True
         os.kill(os.getpid(), signal.SIGUSR1)
         with request.ending_at_once("during the end"):
             measured.append(True)
@@ -83,22 +84,58 @@ def test_another_thread_listens_to_nothing() -> None:
     assert found == [StopRequest()]
 
 
-@pytest.mark.slow
-def test_a_stopped_run_ends_with_75_and_goes_on_to_the_same_weights(tiny_model: Path, tmp_path: Path) -> None:
-    rows = [{"prompt": f"Say {number}: ", "completion": str(number)} for number in range(64)]
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    settings = ("max_steps=40", "logging_steps=1", "save_strategy=no", f"model_name_or_path={tiny_model}")
-    command = [sys.executable, "-m", "tuning.sft_trainer", "training_data_path=rows.jsonl", *settings]
-    stopped = subprocess.Popen([*command, "output_dir=stopped"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    _wait_for_a_step(tmp_path / "stopped" / "tracking" / "events.jsonl", stopped)
-    stopped.send_signal(signal.SIGTERM)
-    error = stopped.communicate(timeout=120)[1]
-    assert (stopped.returncode, "run the same command again to go on" in error) == (75, True)
-    assert '"state":"preempted"' in (tmp_path / "stopped" / "tracking" / "events.jsonl").read_text()
-    for folder in ("stopped", "unbroken"):
-        subprocess.run([*command, f"output_dir={folder}"], cwd=tmp_path, check=True, capture_output=True, timeout=300)
-    weights = [(tmp_path / folder / "model" / "model.safetensors").read_bytes() for folder in ("stopped", "unbroken")]
-    assert weights[0] == weights[1]
+def test_a_signal_that_is_held_ends_the_run_after_the_block() -> None:
+    done = []
+    with pytest.raises(Preempted, match="before the first step"), stop_on_request() as request:
+        with request.held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append(True)
+        done.append(False)
+    assert done == [True]
+
+
+def test_what_was_raised_and_lost_is_raised_at_the_next_look() -> None:
+    with pytest.raises(Preempted, match="SIGUSR1"), stop_on_request() as request:
+        with contextlib.suppress(Preempted):
+            os.kill(os.getpid(), signal.SIGUSR1)
+        request.raise_if_asked()
+
+
+def test_a_warning_and_then_the_end_leave_the_run_the_time_to_say_so() -> None:
+    said = []
+    with pytest.raises(Preempted, match="SIGUSR1"), stop_on_request():
+        try:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            said.append("preempted")
+    assert said == ["preempted"]
+
+
+def test_a_command_listens_and_its_run_takes_the_signals_over() -> None:
+    with stop_on_request() as outer:
+        with stop_on_request() as inner:
+            inner.waits = True
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert inner.signum == outer.signum == signal.SIGTERM
+        with pytest.raises(Preempted), stop_on_request() as later:
+            later.raise_if_asked()
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_before_its_work_a_process_ends_with_75_and_says_why(signum: signal.Signals, tmp_path: Path) -> None:
+    code = "import os; from tuning.interruption import exit_on_request; exit_on_request()"
+    code += f"; os.kill(os.getpid(), {signum:d})"
+    environ = {**os.environ, "TERMINATION_LOG_FILE": str(tmp_path / "log")}
+    ended = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True)
+    message = f"stopped by {signum.name} before the first step; run the same command again\n"
+    assert (ended.returncode, ended.stderr, (tmp_path / "log").read_text()) == (75, message, message)
+
+
+def test_the_main_job_listens_before_it_imports_anything_else(project_root: Path) -> None:
+    lines = (project_root / "tuning" / "sft_trainer.py").read_text().splitlines()
+    imports = [line.strip() for line in lines if line.strip().startswith(("import ", "from "))]
+    assert imports[:2] == ["from __future__ import annotations", "from tuning.interruption import exit_on_request"]
 
 
 @pytest.mark.slow
@@ -140,10 +177,3 @@ def _goes_on(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def _wait_for_a_step(events: Path, process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + 120
-    while not events.exists() or "train/loss" not in events.read_text():
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.02)

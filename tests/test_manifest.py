@@ -9,7 +9,7 @@ import pytest
 from tuning.config.ir import IR
 from tuning.config.sections import Data, Model
 from tuning.errors import UserError
-from tuning.manifest import Manifest, create_manifest, described_data, described_model, read_manifest
+from tuning.manifest import Manifest, create_manifest, described_data, described_model, read_manifest, was_interrupted
 
 SECRET = "hf_" + "A1b2C3d4E5f6G7h8I9"
 
@@ -110,3 +110,17 @@ def test_what_is_no_manifest_is_refused(text: str | None, told: str, tmp_path: P
         (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(UserError, match=told):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(("state", "goes_on"), [("running", True), ("preempted", True), ("failed", False)])
+def test_a_run_that_was_interrupted_is_known_by_its_state_and_its_document(
+    manifest: Manifest, document: IR, tmp_path: Path, state: str, goes_on: bool
+) -> None:
+    if state != "running":
+        manifest.complete(state, None)
+    assert was_interrupted(tmp_path, document) is goes_on
+    assert not was_interrupted(tmp_path, document.merge({"training": {"seed": 8}}, "command line"))
+
+
+def test_a_folder_without_a_manifest_holds_no_interrupted_run(document: IR, tmp_path: Path) -> None:
+    assert not was_interrupted(tmp_path, document)

@@ -11,52 +11,13 @@ from tuning.config.building import build_config
 from tuning.config.loading import load_mapping
 from tuning.config.schema import TuningConfig
 from tuning.errors import UserError
-from tuning.model import find_checkpoint, load_model, missing_kernels, unusable_model
+from tuning.model import load_model, missing_kernels, unusable_model
 from tuning.tokenizer import Additions, load_tokenizer
 
 
 def config(model: Path, output_dir: Path, **settings: Any) -> TuningConfig:
     required = {"model_name_or_path": str(model), "training_data_path": "d.jsonl", "output_dir": str(output_dir)}
     return build_config(load_mapping({**required, **settings}).ir)
-
-
-def checkpoint(folder: Path, step: int, torn: bool = False) -> str:
-    path = folder / f"checkpoint-{step}"
-    path.mkdir(parents=True)
-    (path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
-    (path / "trainer_state.json").write_text('{"global' if torn else "{}")
-    return str(path)
-
-
-def test_the_newest_complete_checkpoint_is_found_by_its_number(tmp_path: Path) -> None:
-    for step in (9, 10):
-        newest = checkpoint(tmp_path, step)
-    checkpoint(tmp_path, 11, torn=True)
-    assert find_checkpoint(config(tmp_path, tmp_path)) == newest
-
-
-def test_a_checkpoint_with_weights_that_were_cut_off_is_passed_over(tmp_path: Path) -> None:
-    whole, cut = checkpoint(tmp_path, 1), Path(checkpoint(tmp_path, 2))
-    (cut / "model.safetensors").write_bytes((900).to_bytes(8, "little") + b"{}")
-    assert find_checkpoint(config(tmp_path, tmp_path)) == whole
-
-
-def test_a_checkpoint_of_another_method_is_refused(tmp_path: Path) -> None:
-    checkpoint(tmp_path, 1)
-    with pytest.raises(UserError, match="holds all weights"):
-        find_checkpoint(config(tmp_path, tmp_path, peft_method="lora"))
-
-
-def test_without_a_checkpoint_or_when_told_so_a_run_starts_anew(tmp_path: Path) -> None:
-    assert find_checkpoint(config(tmp_path, tmp_path)) is None
-    checkpoint(tmp_path, 1)
-    assert find_checkpoint(config(tmp_path, tmp_path, resume_from_checkpoint=False)) is None
-
-
-@pytest.mark.parametrize("asked", [True, "nowhere"])
-def test_a_checkpoint_that_was_asked_for_has_to_be_there(tmp_path: Path, asked: Any) -> None:
-    with pytest.raises(UserError, match="complete checkpoint"):
-        find_checkpoint(config(tmp_path, tmp_path, resume_from_checkpoint=asked))
 
 
 def test_a_folder_without_a_tokenizer_is_told(tiny_config_only_model: Path, tmp_path: Path) -> None:

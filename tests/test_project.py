@@ -44,29 +44,36 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Both load weights in 4 bits, and bitsandbytes needs the same care from both.
     "acceleration": FOUNDATION | {"quantization"},
     # What is generated is compared with rows, and made from their tokens; no row is read in a way of its own.
-    "evaluation": FOUNDATION | {"data", "checkpoints"},
+    "evaluation": FOUNDATION | {"data", "sharding"},
     # It loads what was saved, and takes prompts from the rows that the run held out.
     "export": FOUNDATION
-    | {"console", "data", "manifest", "model", "preparation", "recommender", "saved_model", "tokenizer", "trackers"},
+    | {"console", "data", "manifest", "model", "preparation", "recommender", "saved_model", "tokenizer", "trackers"}
+    | {"plain_adapters", "sharding"},
     # Facts and training read rows through one reader; the reader imports no torch, which another test asserts.
     "recommender": FOUNDATION | {"data", "acceleration"},
     # A rule that acts is recorded.
     "control": FOUNDATION | {"trackers"},
     "left_out": set(),
     "world": FOUNDATION,
+    "wrapper": FOUNDATION | {"world"},
+    "processes": FOUNDATION | {"world"},
+    "sharding": FOUNDATION | {"checkpoints"},
     "tokenizer": FOUNDATION | {"data"},
     "quantization": FOUNDATION,
+    "architecture_check": FOUNDATION,
+    "plain_adapters": FOUNDATION,
     "model": FOUNDATION | {"acceleration", "data", "tokenizer", "quantization"},
     "preparation": FOUNDATION | {"data", "tokenizer", "model", "world"},
     # What a checkpoint takes on the disk follows from the facts of the model.
     "checkpoints": FOUNDATION | {"recommender"},
     "baseline_callback": set(),
-    "measurement": FOUNDATION | {"data", "evaluation", "trackers", "baseline_callback"},
+    "measurement": FOUNDATION | {"data", "evaluation", "trackers", "baseline_callback", "processes"},
     "saved_model": FOUNDATION | {"model", "tokenizer"},
     "evaluate_cli": {"job"}
     | FOUNDATION
     | {"data", "evaluation", "trackers", "measurement", "saved_model", "sft_trainer", "tokenizer", "model"}
-    | {"preparation", "arguments", "console", "recommender"},
+    # Adapters are measured on the base that they were trained on, which a plugin may have quantized.
+    | {"preparation", "arguments", "console", "recommender", "acceleration"},
     "generate_cli": FOUNDATION | {"data", "evaluation", "saved_model", "tokenizer", "model", "console", "recommender"},
     "interruption": {"errors", "termination_log"},
     "stop_callback": {"errors", "interruption"},
@@ -81,11 +88,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "job": FOUNDATION
     | {"acceleration", "console", "control", "data", "evaluation", "export", "model", "quantization", "recommender"}
     | {"checkpoints", "trackers"},
+    "ending": FOUNDATION | {"console", "interruption", "run"},
     "sft_trainer": FOUNDATION
     | PARTS
-    | {"job"}
+    | {"ending", "job", "architecture_check", "processes", "wrapper"}
     | {"recommender", "world", "tokenizer", "quantization", "model", "preparation", "measurement", "console", "run"}
-    | {"checkpoints", "control", "interruption", "left_out", "stop_callback"},
+    | {"checkpoints", "control", "interruption", "left_out", "plain_adapters", "stop_callback"},
     "preview": FOUNDATION | {"data", "recommender", "tokenizer", "preparation"},
     "preprocessing": FOUNDATION | {"console", "data", "interruption", "job", "preparation", "sft_trainer"},
     "doctor": FOUNDATION
@@ -93,12 +101,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"tokenizer"},
     "recipes": FOUNDATION | {"job", "sft_trainer"},
     "model_recipes": FOUNDATION | {"recipes", "evaluate_cli", "generate_cli"},
-    "launch": FOUNDATION | {"job", "recipes", "recommender"},
-    "recipes_cli": FOUNDATION | {"job", "launch", "recipes", "recommender", "sft_trainer"},
+    "launch": FOUNDATION
+    | {"ending", "checkpoints", "console", "interruption", "job", "recipes", "recommender", "sft_trainer", "world"},
+    "recipes_cli": FOUNDATION | {"ending", "job", "launch", "recipes", "recommender", "sft_trainer"},
     "schema_cli": FOUNDATION | {"recommender"},
-    "completion": FOUNDATION | {"cli", "recipes"},
+    "completion": FOUNDATION | {"cli", "launch", "recipes"},
     # It names the functions of its commands by text, and imports the one that is asked for.
-    "cli": FOUNDATION | {"interruption", "recipes_cli"},
+    "cli": FOUNDATION | {"ending", "interruption", "recipes_cli"},
 }
 """Part of the package -> the other parts that it may import, wherever in the file the import stands."""
 

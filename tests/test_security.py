@@ -18,12 +18,13 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULES = sorted((ROOT / "tuning").rglob("*.py"))
 
 ALLOWED = {
-    ("tuning/data/shards.py", "import of pickle"): 1,
-    ("tuning/data/shards.py", "pickle"): 4,
     ("tuning/evaluation/locked_process.py", "exec"): 1,
     ("tuning/evaluation/locked_process.py", "compile"): 1,
     ("tuning/recommender/custom_rules.py", "exec"): 1,
     ("tuning/recommender/custom_rules.py", "compile"): 1,
+    ("tuning/sharding/parts.py", "import of pickle"): 1,
+    ("tuning/sharding/parts.py", "pickle"): 1,
+    ("tuning/sharding/trainer.py", "torch.load"): 2,
 }
 """File and what stands in it -> how often. SECURITY.md says why."""
 

@@ -71,3 +71,10 @@ def test_a_refused_document_for_fsdp_is_launched_with_its_own_file(monkeypatch: 
     monkeypatch.setenv("WORLD_SIZE", "1")
     with pytest.raises(ConfigError, match=r"accelerate launch --config_file FILE -m tuning\.sft_trainer"):
         check_world_size(TuningConfig.model_validate(values), IR.of(values, "file run.json"))
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE"])
+def test_what_a_launcher_would_not_set_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "first")
+    with pytest.raises(ConfigError, match=rf"{name}: got 'first' \(from environment\); expected a whole number"):
+        check_world_size(TuningConfig(), IR())

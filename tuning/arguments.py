@@ -7,8 +7,10 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from tuning.config.hf_fields import sft_config_fields
+from tuning.config.peft_fields import FIELD_OWNERS
+from tuning.config.rules import quantizes
 from tuning.config.schema import TuningConfig
-from tuning.config.sections import ALORA_FIELDS, LORA_METHODS, PROMPT_FIELDS, Peft
+from tuning.config.sections import LORA_METHODS, Peft
 from tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -75,17 +77,36 @@ def peft_config_of(
     """
     if config.peft.peft_method == "pt":
         return _prompt_config(config, new_token_ids)
+    if config.peft.peft_method == "ia3":
+        return _ia3_config(config.peft, new_token_ids)
     if config.peft.peft_method not in LORA_METHODS:
         return None
     from peft import LoraConfig
 
     fields = _lora_fields(config.peft)
+    if config.peft.init_lora_weights == "loftq":
+        fields["loftq_config"] = _loftq_config(config)
     if config.peft.peft_method == "alora":
         fields["alora_invocation_tokens"] = invocation_tokens(config.peft, tokenizer)
     if new_token_ids:
         fields["modules_to_save"] = sorted({*(config.peft.modules_to_save or ()), *_embeddings_of(model)})
         fields["ensure_weight_tying"] = bool(model.config.tie_word_embeddings)
     return LoraConfig(task_type="CAUSAL_LM", **fields)
+
+
+def _loftq_config(config: TuningConfig) -> dict[str, Any]:
+    """Complete LoftQ's own fields.
+
+    Raises:
+        UserError: LoftQ cannot quantize here, or not these weights.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError("peft.init_lora_weights: loftq quantizes on a GPU, and there is none; take pissa, or a GPU")
+    if quantizes(config):
+        raise UserError("peft.init_lora_weights: loftq quantizes the weights itself; leave load_in_4bit and 8bit out")
+    return {"loftq_bits": 4, "loftq_iter": 1, **(config.peft.loftq_config or {})}
 
 
 def _embeddings_of(model: PreTrainedModel) -> list[str]:
@@ -96,8 +117,23 @@ def _embeddings_of(model: PreTrainedModel) -> list[str]:
 
 
 def _lora_fields(peft: Peft) -> dict[str, Any]:
-    other = {"peft_method", *ALORA_FIELDS, *PROMPT_FIELDS}
+    other = {"peft_method", *FIELD_OWNERS}
     return {name: value for name, value in peft.model_dump().items() if value is not None and name not in other}
+
+
+def _ia3_config(peft: Peft, new_token_ids: list[int]) -> PeftConfig:
+    """Make PEFT's configuration of (IA)³.
+
+    Raises:
+        UserError: there are new tokens, whose embeddings it cannot train.
+    """
+    from peft import IA3Config
+
+    if new_token_ids:
+        raise UserError("peft.peft_method: ia3 trains no embeddings, and the tokenizer has new tokens")
+    names = ("target_modules", "exclude_modules", "modules_to_save", "feedforward_modules")
+    given = {name: getattr(peft, name) for name in names if getattr(peft, name) is not None}
+    return IA3Config(task_type="CAUSAL_LM", **given)
 
 
 def invocation_tokens(peft: Peft, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -10,6 +11,8 @@ from typing import NamedTuple
 
 from tuning import __version__
 from tuning.errors import EXIT_SUCCESS, Preempted, TuningError
+from tuning.interruption import stop_on_request
+from tuning.termination_log import write_termination_log
 
 _HELP = {"-h", "--help"}
 
@@ -79,11 +82,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except (TuningError, Preempted) as error:
         print(error, file=sys.stderr)
+        with contextlib.suppress(OSError):
+            write_termination_log(str(error))
         return error.exit_code
     except BrokenPipeError:
         # Whoever read the output, such as `head`, has had enough; nothing more can be written, at the exit neither.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_SUCCESS
+    except Exception as error:
+        return _ended_by(error)
 
 
 def help_text() -> str:
@@ -120,14 +127,28 @@ def _run(words: list[str]) -> int:
 def _command(name: str, words: list[str]) -> int:
     command = next((each for each in COMMANDS if each.name == name), None)
     if command is None or _is_recipe_form(name, words):
-        from tuning.recipes_cli import run_recipe
+        with stop_on_request():
+            from tuning.recipes_cli import run_recipe
 
-        return run_recipe(name, words, [each.name for each in COMMANDS])
+            return run_recipe(name, words, [each.name for each in COMMANDS])
+    if name == "run" and not _HELP & set(words):
+        with stop_on_request():
+            return _function(command)(words)
     if not _HELP & set(words):
         return _function(command)(words)
     code = _told(command, words)
     print(f"\nexample:\n  {command.example}")
     return code
+
+
+def _ended_by(fault: Exception) -> int:
+    """End as a run does whose own code fails: one line, the traceback in the log, and the exit code 203."""
+    from tuning.ending import ended
+
+    def fail() -> None:
+        raise fault
+
+    return ended(fail)
 
 
 def _is_recipe_form(name: str, words: Sequence[str]) -> bool:

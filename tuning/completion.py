@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tuning.errors import EXIT_SUCCESS, UserError
+from tuning.launch.flags import LAUNCH_FLAGS
 from tuning.registry import did_you_mean
 
 USAGE = """usage: tune completion bash|zsh|fish
@@ -91,7 +92,7 @@ def _possible(before: Sequence[str], last: str) -> Iterable[str]:
     is_run = first in recipes or first.endswith(".py")
     if not is_run and first not in _TAKE_KEYS:
         return []
-    flags = ["--config", "--override", "--nproc"] if is_run else ["--config", "--override"]
+    flags = ["--config", "--override", *(LAUNCH_FLAGS if is_run else ())]
     return [*flags, *_settings(last)]
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.config.ir import leaves
-from tuning.errors import UserError
 from tuning.recommender.action import Recommendation
+from tuning.termination_log import write_termination_log
 from tuning.trackers.redaction import redact_text
-from tuning.world import rank, world_size
+from tuning.world import rank
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -79,14 +79,7 @@ def tell_start(rows: Prepared, checkpoint: str | None, streaming: bool) -> None:
 
 
 def tell_devices(args: SFTConfig, model: PreTrainedModel) -> None:
-    """State what really runs: the world size that came up, the device, the precision.
-
-    Raises:
-        UserError: the trainer sees another world size than the launcher's.
-    """
-    if args.world_size != world_size():
-        told = f"{world_size()} processes were launched, and the trainer sees {args.world_size}"
-        raise UserError(f"{told}. Without GPUs, set use_cpu=true, or ACCELERATE_USE_CPU=true in the environment.")
+    """State what really runs: the world size that came up, the device, the precision."""
     precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
     place = f"world size {args.world_size}, device {args.device}"
     size = f"{model.num_parameters():,} parameters"
@@ -104,11 +97,10 @@ def end(exit_code: int, message: str) -> int:
     message = redact_text(message)
     if rank() == 0:
         print(message, file=sys.stderr)
-    if termination_log := os.environ.get("TERMINATION_LOG_FILE"):
-        try:
-            Path(termination_log).write_text(f"{message}\n", encoding="utf-8")
-        except OSError as error:
-            logger.warning("TERMINATION_LOG_FILE: %s cannot be written: %s", termination_log, error)
+    try:
+        write_termination_log(message)
+    except OSError as error:
+        logger.warning("TERMINATION_LOG_FILE: %s", error)
     return exit_code
 
 

@@ -1,10 +1,11 @@
 """Every error that this package raises on purpose, and the exit code that each one ends a command with.
 
 TuningError              203  a fault of ours, or of the machine
-└── UserError              1  the user's input
-    ├── ConfigError           one or more problems in the configuration, all told at once
-    ├── DataError             rows that cannot be trained on
-    └── MissingExtraError     a package that was asked for by name and is not installed
+├── UserError              1  the user's input
+│   ├── ConfigError           one or more problems in the configuration, all told at once
+│   ├── DataError             rows that cannot be trained on
+│   └── MissingExtraError     a package that was asked for by name and is not installed
+└── DiskFullError        203  a disk that takes no more, told without a traceback
 Preempted                 75  stopped on request; the same command goes on
 """
 
@@ -20,12 +21,20 @@ EXIT_PREEMPTED = 75
 EXIT_INTERNAL_ERROR = 203
 
 _LONGEST_VALUE_SHOWN = 120
+_LONGEST_PATH_SHOWN = 200
+_LONGEST_REASON = 500
+MOST_SHOWN = 30
+"""Problems that one error tells; of more it tells the number."""
 
 
 class TuningError(Exception):
     """Base of all errors of this package."""
 
     exit_code = EXIT_INTERNAL_ERROR
+
+
+class DiskFullError(TuningError):
+    """A disk that takes no more of what the run writes; checkpoints that are there stay whole."""
 
 
 class Preempted(BaseException):
@@ -70,7 +79,8 @@ class Problem:
     def __str__(self) -> str:
         got = "" if self.source is None else f"got {shown(self.value)} (from {self.source}); "
         hint = f" {self.hint}" if self.hint else ""
-        return f"{self.path}: {got}{self.expected.rstrip('.')}.{hint}"
+        path = self.path if len(self.path) <= _LONGEST_PATH_SHOWN else f"{self.path[:_LONGEST_PATH_SHOWN]}…"
+        return f"{path}: {got}{self.expected.rstrip('.')}.{hint}"
 
 
 class ConfigError(UserError):
@@ -78,7 +88,16 @@ class ConfigError(UserError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        lines = [str(problem) for problem in self.problems[:MOST_SHOWN]]
+        more = len(self.problems) - len(lines)
+        super().__init__("\n".join([*lines, *([f"… and {more} more problems"] if more else [])]))
+
+
+def reason_of(error: BaseException) -> str:
+    """Say on one line, shortened where it is long, what a library raised on a file that is wrong."""
+    text = " ".join(str(error).split())
+    text = text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}…"
+    return text if isinstance(error, OSError | ValueError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
 
 
 def shown(value: Any) -> str:

@@ -8,10 +8,12 @@ from typing import Any
 
 from tuning import console
 from tuning.acceleration.configuration import unusable_plugins, unusable_stanzas
+from tuning.checkpoints.search import find_checkpoint
+from tuning.config.accelerate_file import with_accelerate_file
 from tuning.config.building import build_config, complete, with_checked_values
 from tuning.config.control_fields import TrainerControl
 from tuning.config.decided import seed_of
-from tuning.config.files import missing_files
+from tuning.config.files import missing_files, unusable_folders
 from tuning.config.ir import DEFAULT, IR
 from tuning.config.loading import load_ir, load_mapping
 from tuning.config.plugin_file import with_plugins
@@ -24,10 +26,11 @@ from tuning.data.sources import missing_sources
 from tuning.data.streaming import stream_rows
 from tuning.errors import Problem
 from tuning.evaluation.requirements import rows_to_ask, unusable_evaluation
-from tuning.model import find_checkpoint, missing_kernels, missing_on_the_hub, unusable_model
+from tuning.model import missing_kernels, missing_on_the_hub, unusable_model
 from tuning.quantization import unusable_quantization
 from tuning.recommender.action import Recommendation
 from tuning.recommender.engine import recommend
+from tuning.registry import did_you_mean
 from tuning.trackers.tracker_factory import check_trackers
 
 
@@ -57,9 +60,18 @@ def load_config(
     loaded = load_mapping(source) if isinstance(source, Mapping) else load_ir(source, None, overlay, recipe)
     console.tell_notices(loaded.notices)
     checks = (missing_files, missing_sources, unusable_datasets, unusable_model, unusable_evaluation, unusable_trackers)
-    checks = (*checks, missing_kernels, unusable_stanzas, _unusable_rules, _unusable_export)
+    checks = (
+        *checks,
+        unusable_folders,
+        missing_kernels,
+        unusable_stanzas,
+        _unknown_wrapper,
+        _unusable_rules,
+        _unusable_export,
+    )
     nowhere = {} if needs_folder or loaded.ir.get("training.output_dir") else {"training": {"output_dir": "."}}
     ir = with_plugins(with_datasets(loaded.ir.merge(nowhere, DEFAULT), loaded.problems), loaded.problems)
+    ir = with_accelerate_file(ir, loaded.problems)
     ir = _with_controllers(ir, loaded.problems)
     given = build_config(ir, checks, loaded.problems, last=(missing_on_the_hub,))
     ir = with_checked_values(ir, given)
@@ -96,6 +108,15 @@ def _with_controllers(ir: IR, problems: Sequence[Problem]) -> IR:
     from tuning.control.trainer_controller import with_controllers
 
     return with_controllers(ir, problems)
+
+
+def _unknown_wrapper(config: TuningConfig) -> Iterator[Problem]:
+    if (given := config.accelerate.get("distributed_type")) is not None:
+        from tuning.recommender.adapters.accelerate_file import DISTRIBUTED_TYPES
+
+        if given not in DISTRIBUTED_TYPES:
+            hint = did_you_mean(str(given), sorted(DISTRIBUTED_TYPES))
+            yield Problem("accelerate.distributed_type", "accelerate has no such type", given, hint=hint)
 
 
 def _unusable_rules(config: TuningConfig) -> Iterator[Problem]:

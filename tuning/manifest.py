@@ -118,6 +118,16 @@ def read_manifest(given: Path) -> dict[str, Any]:
     return content
 
 
+def was_interrupted(folder: Path, document: IR) -> bool:
+    """Tell whether the last run of a folder was stopped or killed, and was of this document: it is gone on with."""
+    try:
+        content = read_manifest(folder)
+    except UserError:
+        return False
+    values = json.loads(json.dumps(redact(to_plain(document.values)), default=str))
+    return content.get("state") in ("running", "preempted") and content["config"]["values"] == values
+
+
 def described_data(data: Data, manifest: Manifest) -> dict[str, Any]:
     """Put the fingerprint of the data into the manifest, and digests of its rows; returns the fingerprint alone."""
     found = data_fingerprint(data)

@@ -19,6 +19,7 @@ from tuning.evaluation.baseline import fingerprint_of, read_baseline, write_base
 from tuning.evaluation.generation_metrics import GENERATION_METRICS, Prediction, scored
 from tuning.evaluation.questions import Question, questions_of, rows_with_tests, spread
 from tuning.evaluation.results import EvalResult, scores_of
+from tuning.processes import others_wait
 from tuning.trackers.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -139,13 +140,16 @@ def _scored_once(
     trainer: ScoredTrainer, predictions: list[Prediction], config: TuningConfig
 ) -> tuple[dict[str, float], list[Prediction]]:
     """Score on the first process, which writes the predictions and tells the others the metrics."""
+    if not predictions:
+        return {}, []
     from accelerate.utils import broadcast_object_list
 
     metrics: dict[str, float] = {}
-    if trainer.is_world_process_zero():
-        metrics, predictions = scored(predictions, config.evaluation.generation_metrics or [])
+    with others_wait():
+        if trainer.is_world_process_zero():
+            metrics, predictions = scored(predictions, config.evaluation.generation_metrics or [])
     told: list[Any] = [metrics]
-    if predictions and trainer.args.world_size > 1:
+    if trainer.args.world_size > 1:
         broadcast_object_list(told)
     return told[0], predictions
 
@@ -185,16 +189,16 @@ def lm_eval_results(trainer: ScoredTrainer, config: TuningConfig) -> dict[str, A
     from tuning.evaluation.lm_eval_tasks import run_tasks
 
     found: dict[str, Any] = {}
-    if trainer.is_world_process_zero():
-        found = run_tasks(
-            trainer.accelerator.unwrap_model(trainer.model),
-            trainer.processing_class,
-            section.lm_eval_tasks,
-            section.lm_eval_include_path,
-            section.lm_eval_limit,
-            trainer.args.per_device_eval_batch_size,
-        )
-    trainer.accelerator.wait_for_everyone()
+    with others_wait():
+        if trainer.is_world_process_zero():
+            found = run_tasks(
+                trainer.accelerator.unwrap_model(trainer.model),
+                trainer.processing_class,
+                section.lm_eval_tasks,
+                section.lm_eval_include_path,
+                section.lm_eval_limit,
+                trainer.args.per_device_eval_batch_size,
+            )
     return found
 
 

@@ -1,33 +1,37 @@
-"""Load the model that is tuned, from safetensors or from scratch, and find the checkpoint to go on from."""
+"""Load the model that is tuned, from safetensors or from scratch."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuning.acceleration.configuration import framework_of
 from tuning.acceleration.framework import AccelerationFramework
 from tuning.config.decided import seed_of
 from tuning.config.schema import TuningConfig
-from tuning.config.sections import ADAPTER_METHODS, Model
+from tuning.config.sections import Model
 from tuning.data.templates import check_chat_template, read_chat_template
-from tuning.errors import Problem, UserError
-from tuning.quantization import hint_for_loading, keep_gradients, quantization_options, quantized_already
+from tuning.errors import Problem, UserError, reason_of
+from tuning.quantization import (
+    hint_for_loading,
+    keep_gradients,
+    model_config_of,
+    quantization_options,
+    quantized_already,
+)
 from tuning.tokenizer import Additions, has_tokenizer
+from tuning.weight_files import WEIGHTS, holds, why_unreadable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
-STATE_FILE = "trainer_state.json"
 _HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-_ADAPTER_WEIGHTS = ("adapter_model.safetensors",)
 _HOW_TO_TOKENIZE = "Give another with tokenizer_name_or_path."
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -36,7 +40,7 @@ def unusable_model(config: TuningConfig) -> Iterator[Problem]:
     """Name what is wrong with the model and the tokenizer, from their file names alone."""
     model = config.model
     if model.model_name_or_path is not None:
-        yield from _unusable(model, model.model_name_or_path)
+        yield from _unusable(config, model.model_name_or_path)
         yield from _no_tokenizer(model.tokenizer_name_or_path or model.model_name_or_path)
     if model.chat_template_path is not None:
         yield from _no_template(Path(model.chat_template_path))
@@ -62,15 +66,19 @@ def _may_be_on_the_hub(name: str) -> bool:
     return not name.startswith((".", "/", "~")) and _HUB_ID.match(name) is not None
 
 
-def _unusable(model: Model, name: str) -> Iterator[Problem]:
-    path, folder = "model.model_name_or_path", Path(name)
+def _unusable(config: TuningConfig, name: str) -> Iterator[Problem]:
+    model, path, folder = config.model, "model.model_name_or_path", Path(name)
     if not folder.is_dir():
         if not _may_be_on_the_hub(name):
             yield Problem(path, "there is no such folder, and it is no Hub id", name)
     elif not (folder / "config.json").is_file():
         yield Problem(path, "the folder holds no config.json", name)
-    elif not model.train_from_scratch and not _holds(folder, _WEIGHTS):
+    elif model_config_of(config) is None:
+        yield Problem(path, "its config.json cannot be read as an object of JSON", name)
+    elif not model.train_from_scratch and not holds(folder, WEIGHTS):
         yield Problem(path, *_why_no_weights(folder, name))
+    elif not model.train_from_scratch and (reason := why_unreadable(folder)) is not None:
+        yield Problem(path, f"its weights cannot be read: {reason}", name, hint="Fetch them once more.")
 
 
 def _no_tokenizer(name: str) -> Iterator[Problem]:
@@ -137,9 +145,11 @@ def load_model(
             loaded = framework.model_loader(name, use_safetensors=True, cache_dir=model.cache_dir, **options)
     except UserError:
         raise
-    except (OSError, ValueError, ImportError) as error:
-        hint = hint_for_loading(config)
-        raise UserError(f"model.model_name_or_path: '{name}' cannot be loaded: {error}{hint}") from error
+    except Exception as error:  # what libraries raise on a file that is wrong may be of any type
+        if isinstance(error, MemoryError) or "memory" in str(error):
+            raise
+        told = f"'{name}' cannot be loaded: {reason_of(error)}{hint_for_loading(config)}"
+        raise UserError(f"model.model_name_or_path: {told}") from error
     keep_gradients(loaded)
     _check_positions(loaded, config.training.max_length)
     _fit_embeddings(loaded, tokenizer, model, additions)
@@ -148,8 +158,9 @@ def load_model(
 
 def _framework_for_reading(config: TuningConfig) -> AccelerationFramework:
     """Make a framework for a saved model: a base that GPTQ quantized needs the plugin that its training had."""
-    stanzas = {"peft": {"quantization": {"auto_gptq": {}}}}
-    return AccelerationFramework({"plugins": stanzas} if quantized_already(config) == "gptq" else None)
+    if quantized_already(config) == "gptq":
+        return AccelerationFramework({"plugins": {"peft": {"quantization": {"auto_gptq": {}}}}})
+    return framework_of(config)
 
 
 def _check_positions(model: PreTrainedModel, max_length: int | None) -> None:
@@ -217,85 +228,3 @@ def _fit_embeddings(
 def _embedding_rows(model: PreTrainedModel) -> int:
     weight: Any = model.get_input_embeddings().weight
     return int(weight.shape[0])
-
-
-def find_checkpoint(config: TuningConfig) -> str | None:
-    """Return the folder to go on from: the one that was named, or the newest complete one in the run folder.
-
-    Raises:
-        UserError: a checkpoint was asked for and is not there, or is not complete.
-    """
-    asked = config.training.resume_from_checkpoint
-    if asked is False:
-        return None
-    if isinstance(asked, str):
-        if not _is_complete(Path(asked)):
-            raise UserError(f"training.resume_from_checkpoint: '{asked}' is not a complete checkpoint")
-        return _of_this_method(Path(asked), config)
-    found = sorted(_checkpoints(Path(str(config.training.output_dir))), key=lambda entry: entry[0])
-    complete = [folder for _, folder in found if _is_complete(folder)]
-    for _, folder in found:
-        if folder not in complete:
-            logger.warning("%s is not complete (a save was interrupted); it is passed over", folder)
-    if asked is True and not complete:
-        raise UserError(
-            f"training.resume_from_checkpoint: there is no complete checkpoint in {config.training.output_dir}"
-        )
-    return _of_this_method(complete[-1], config) if complete else None
-
-
-def _of_this_method(checkpoint: Path, config: TuningConfig) -> str:
-    """Refuse to go on with adapters where all weights are trained, and the other way round."""
-    is_adapter, wants_adapter = _holds(checkpoint, _ADAPTER_WEIGHTS), config.peft.peft_method in ADAPTER_METHODS
-    if is_adapter != wants_adapter:
-        kind = "adapters" if is_adapter else "all weights"
-        raise UserError(
-            f"peft.peft_method: {checkpoint} holds {kind}, and this run trains something else; "
-            "choose another output_dir, or resume_from_checkpoint=false"
-        )
-    return str(checkpoint)
-
-
-def _checkpoints(folder: Path) -> Iterator[tuple[int, Path]]:
-    for entry in folder.glob("checkpoint-*"):
-        number = entry.name.rpartition("-")[2]
-        if entry.is_dir() and number.isdigit():
-            yield int(number), entry
-
-
-def _is_complete(folder: Path) -> bool:
-    """Tell whether a checkpoint can be gone on from; the trainer writes its state last."""
-    if _state(folder) is None:
-        return False
-    return _holds(folder, (*_WEIGHTS, *_ADAPTER_WEIGHTS)) and all(map(_is_whole, folder.glob("*.safetensors")))
-
-
-def is_finished(checkpoint: str, max_steps: int, num_train_epochs: float) -> bool:
-    """Tell whether a checkpoint is the last step of a run of so many steps (0 or less: of so many epochs)."""
-    state = _state(Path(checkpoint)) or {}
-    if max_steps > 0:
-        return state.get("global_step", 0) >= max_steps
-    return (state.get("epoch") or 0) >= num_train_epochs
-
-
-def _state(folder: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _is_whole(file: Path) -> bool:
-    """Tell whether a safetensors file is as long as its header says."""
-    with file.open("rb") as stream:
-        try:
-            header_length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(header_length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        except (ValueError, KeyError, TypeError, OverflowError):
-            return False
-    return file.stat().st_size == 8 + header_length + max(ends, default=0)
-
-
-def _holds(folder: Path, names: tuple[str, ...]) -> bool:
-    return any((folder / name).is_file() for name in names)

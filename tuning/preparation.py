@@ -105,7 +105,7 @@ def _training_template(tokenizer: PreTrainedTokenizerBase) -> str:
 
     try:
         return get_training_chat_template(tokenizer) or template
-    except ValueError:
+    except Exception:  # it renders the template, which may fail in any way; rendering rows will tell
         return template
 
 

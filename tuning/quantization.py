@@ -47,7 +47,11 @@ def may_need_bitsandbytes(config: TuningConfig) -> bool:
     PEFT imports it wherever it is installed, which takes 2 s of CPU time. Source: `python -m benchmarks.startup`.
     """
     name, training = str(config.model.model_name_or_path), dict(config.training)
-    if quantizes(config) is not None or not Path(name).expanduser().is_dir() or quantized_already(config) == _PACKAGE:
+    if (
+        quantizes(config) is not None
+        or not Path(os.path.expanduser(name)).is_dir()
+        or quantized_already(config) == _PACKAGE
+    ):
         return True
     if config.acceleration.plugins and set(config.acceleration.plugins) != {"training"}:
         return True
@@ -56,15 +60,21 @@ def may_need_bitsandbytes(config: TuningConfig) -> bool:
 
 def quantized_already(config: TuningConfig) -> str | None:
     """Read from a model's folder how its weights are quantized; None where they are not, or there is no folder."""
-    if config.model.model_name_or_path is None or config.model.train_from_scratch:
+    document = None if config.model.train_from_scratch else model_config_of(config)
+    found = document.get("quantization_config") if document is not None else None
+    return str(found.get("quant_method", "unknown")) if isinstance(found, dict) else None
+
+
+def model_config_of(config: TuningConfig) -> dict[str, Any] | None:
+    """Read the `config.json` in a model's folder; None where there is no such folder, or it cannot be read."""
+    if config.model.model_name_or_path is None:
         return None
-    file = Path(config.model.model_name_or_path).expanduser() / "config.json"
+    file = Path(os.path.expanduser(config.model.model_name_or_path)) / "config.json"
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None  # loading the model will say what is wrong with it
-    found = document.get("quantization_config") if isinstance(document, dict) else None
-    return str(found.get("quant_method", "unknown")) if isinstance(found, dict) else None
+    return document if isinstance(document, dict) else None
 
 
 def hint_for_loading(config: TuningConfig) -> str:

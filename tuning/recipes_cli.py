@@ -11,6 +11,7 @@ from typing import Any
 
 from tuning.config.shipped import find_config, named_configs
 from tuning.errors import EXIT_SUCCESS, UserError
+from tuning.launch.flags import LAUNCH_FLAGS
 from tuning.recipes import RECIPES, Recipe, load_recipe
 from tuning.recommender.own_flags import NOTHING, take_flags
 
@@ -38,6 +39,14 @@ kept, unless --force is given.
 """
 
 
+_LAUNCH_HELP = (
+    "--nproc N         start N processes of this machine",
+    "--max_restarts K  where a process dies, go on from the last checkpoint, at most K times",
+    "--nnodes M --node_rank R --master_addr HOST [--master_port P]",
+    "                  with --nproc: this is machine R of M, and machine 0 is HOST",
+)
+
+
 def run_recipe(name: str, words: Sequence[str], commands: Sequence[str] = ()) -> int:
     """Run a recipe with the words that follow its name; returns the exit code.
 
@@ -48,23 +57,23 @@ def run_recipe(name: str, words: Sequence[str], commands: Sequence[str] = ()) ->
     if {"-h", "--help"} & set(words):
         print(recipe_help(name, found))
         return EXIT_SUCCESS
-    words, given = take_flags(words, {"--nproc": "a number"})
-    if "--nproc" in given:
-        from tuning.launch import launch
+    words, given = take_flags(words, LAUNCH_FLAGS)
+    if given:
+        from tuning.launch.launching import launch
 
-        return launch(name, found, words, given["--nproc"])
-    from tuning.sft_trainer import ended
+        return launch(name, found, words, given)
+    from tuning.ending import ended
 
     return ended(lambda: found.run(_argument(found, words)))
 
 
 def recipe_help(name: str, found: Recipe) -> str:
     """Write what a recipe does, what it takes and how it is started."""
-    nproc = "" if found.params is not None else " [--nproc N]"
+    nproc = "" if found.params is not None else " [--nproc N] [--max_restarts K]"
     lines = [f"usage: tune {name} [--config NAME|FILE]{nproc} [--override] [key=value …]", "", found.text]
     lines += [f"It sets {key}={value}, unless you do." for key, value in found.overlay.items()]
     if found.params is None:
-        lines += ["Keys are those of a run: `tune run --help` lists them."]
+        lines += ["Keys are those of a run: `tune run --help` lists them.", "", *_LAUNCH_HELP]
     else:
         from tuning.config.params import fields_of
 

@@ -41,14 +41,18 @@ class Registry(Generic[T]):
         """Import and return the object called `name`.
 
         Raises:
-            UserError: nothing is registered under that name.
+            UserError: nothing is registered under that name, or the installed package that brings it fails.
         """
         if name in self._registered:
             return self._registered[name]
         if name in self._builtin:
             return _import(self._builtin[name])
         for point in self._installed().select(name=name):
-            return point.load()
+            try:
+                return point.load()
+            except (Exception, SystemExit) as error:  # another package's own code may fail in any way
+                told = f"{self.kind} '{name}': {point.value} cannot be imported: {type(error).__name__}: {error}"
+                raise UserError(told) from error
         raise UserError(f"unknown {self.kind} '{name}'. {did_you_mean(name, self.names())}")
 
     def _installed(self) -> EntryPoints:

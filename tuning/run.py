@@ -6,16 +6,18 @@ import contextlib
 import itertools
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuning.checkpoints.search import UNFINISHED, torn_checkpoints
 from tuning.config.ir import IR
 from tuning.config.schema import TuningConfig
 from tuning.errors import Preempted, UserError
 from tuning.fingerprints import weights_fingerprint
-from tuning.manifest import Manifest, create_manifest, described_data, described_model
+from tuning.full_disk import full_disk
+from tuning.manifest import Manifest, create_manifest, described_data, described_model, was_interrupted
 from tuning.recommender.action import Recommendation
 from tuning.trackers.environment import environment
 from tuning.trackers.recorder import Recorder
@@ -33,6 +35,8 @@ _RESULTS = (
     "report.html",
 )
 """What a run leaves beside its checkpoints that another run would seem to have found."""
+COMPLETE_FILE = ".complete"
+"""There is one where the last run in the folder has done all it had to, for schedulers; the manifest tells more."""
 CONFIG_FILE = "config.json"
 RECOMMENDATIONS_FILE = "recommendations.json"
 _FAILED_SECONDS = 5.0
@@ -86,13 +90,16 @@ def start_run(
 ) -> Iterator[Run]:
     """Open the run folder and the tracker; a no-op tracker off rank zero. The state at the end is what happened.
 
+    A run goes on, as the same one in all trackers, where it has a checkpoint, or was interrupted before its first.
+
     Raises:
         UserError: the run folder cannot be written.
     """
+    goes_on = resumed or _goes_on(config, document)
     if rank() == 0:
-        _prepare_folder(config, document, recommendations, resumed)
+        _prepare_folder(config, document, recommendations, goes_on)
     tracker = create_tracker(config.tracking.model_dump(), run_folder(config), rank=rank())
-    manifest = create_manifest(run_folder(config), document, resumed, enabled=rank() == 0)
+    manifest = create_manifest(run_folder(config), document, goes_on, enabled=rank() == 0)
     run = Run(config, tracker, Recorder(tracker, enabled=rank() == 0), manifest)
     try:
         run.record_origins(document, recommendations)
@@ -156,20 +163,29 @@ def as_document(document: IR) -> Mapping[str, Any]:
     return {"values": document.values, "sources": document.sources}
 
 
+def _goes_on(config: TuningConfig, document: IR) -> bool:
+    return config.training.resume_from_checkpoint is not False and was_interrupted(run_folder(config), document)
+
+
 def _prepare_folder(
-    config: TuningConfig, document: IR, recommendations: tuple[Recommendation, ...], resumed: bool
+    config: TuningConfig, document: IR, recommendations: tuple[Recommendation, ...], goes_on: bool
 ) -> None:
     folder = run_folder(config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if config.training.save_model_dir is not None:
             Path(config.training.save_model_dir).expanduser().mkdir(parents=True, exist_ok=True)
-        if not resumed:
+        (folder / COMPLETE_FILE).unlink(missing_ok=True)
+        if goes_on:
+            _set_torn_aside(folder)
+        else:
             set_aside(folder)
             _set_results_aside(folder)
         write_json(folder / CONFIG_FILE, as_document(IR(redact(document.values), document.sources)))
         write_json(folder / RECOMMENDATIONS_FILE, redact([found.to_dict() for found in recommendations]))
     except OSError as error:
+        if full_disk(error):
+            raise
         reason = error.strerror or str(error)
         where = error.filename or folder
         raise UserError(f"training.output_dir, save_model_dir: '{where}' cannot be written: {reason}") from error
@@ -177,11 +193,28 @@ def _prepare_folder(
 
 def _set_results_aside(folder: Path) -> None:
     """Move the checkpoints and results of an earlier run out of the way: nobody should take them for the new one's."""
-    earlier = [path for name in ("checkpoint-*", *_RESULTS) for path in sorted(folder.glob(name))]
-    if earlier:
+    names = ("checkpoint-*", UNFINISHED, *_RESULTS)
+    earlier = [path for name in names for path in sorted(folder.glob(name))]
+    _move_aside(folder, earlier, "the checkpoints and results of an earlier run are now in %s")
+
+
+def _set_torn_aside(folder: Path) -> None:
+    """Move checkpoints that are not whole out of the way: transformers would count them, and remove whole ones."""
+    torn = [path for path, _ in torn_checkpoints(folder)]
+    _move_aside(folder, torn, "the checkpoints that are not complete are now in %s; remove them to make room")
+
+
+def _move_aside(folder: Path, paths: Sequence[Path], told: str) -> None:
+    if paths:
         number = next(number for number in itertools.count(1) if not (folder / f"earlier.{number}").exists())
         aside = folder / f"earlier.{number}"
-        aside.mkdir()
-        for path in earlier:
-            path.rename(aside / path.name)
-        logger.warning("the checkpoints and results of an earlier run are now in %s", aside)
+        for path in paths:
+            target = aside / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+        logger.warning(told, aside)
+
+
+def complete(folder: Path) -> None:
+    """Note that the run has done all it had to."""
+    (folder / COMPLETE_FILE).touch()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tuning.config.schema import TuningConfig
-from tuning.errors import UserError
+from tuning.errors import UserError, reason_of
 from tuning.model import load_model
 from tuning.tokenizer import ADDED_TOKENS_FILE, Additions, has_tokenizer, load_tokenizer
 
@@ -39,13 +40,13 @@ def find_model(name: str, base: str | None = None) -> SavedModel:
     Raises:
         UserError: an adapter is not whole, or its base is not there.
     """
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if not (folder / _ADAPTER_CONFIG).is_file():
         return SavedModel(str(folder) if folder.is_dir() else name, None, str(folder) if folder.is_dir() else name)
     named = base or _base_of(folder)
     if not (folder / _ADAPTER_WEIGHTS).is_file():
         raise UserError(f"{folder}: the adapter has no {_ADAPTER_WEIGHTS}; pickled weights are not loaded")
-    if named.startswith((".", "/", "~")) and not Path(named).expanduser().is_dir():
+    if named.startswith((".", "/", "~")) and not Path(os.path.expanduser(named)).is_dir():
         raise UserError(f"{folder}: the adapter's base is not there: {named}. Name it with --base")
     return SavedModel(named, folder, str(folder) if has_tokenizer(folder) else named)
 
@@ -77,11 +78,13 @@ def load_with_adapter(config: TuningConfig, adapter: Path | None, tokenizer: Any
     try:
         with warnings.catch_warnings():  # PEFT asks transformers for a name that it has retired
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+            warnings.filterwarnings("error", message="Found missing adapter keys")  # they would be random
             return PeftModel.from_pretrained(model, str(adapter), use_safetensors=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{adapter}: the adapter cannot be loaded on {config.model.model_name_or_path}: {error}"
-        ) from error
+    except Exception as error:  # what libraries raise on a file that is wrong may be of any type
+        if isinstance(error, MemoryError) or "memory" in str(error):
+            raise
+        told = f"the adapter cannot be loaded on {config.model.model_name_or_path}: {reason_of(error)}"
+        raise UserError(f"{adapter}: {told}") from error
 
 
 def _base_of(folder: Path) -> str:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # a signal may come while all that follows is imported
+    from tuning.interruption import exit_on_request
+
+    exit_on_request()
+
+import contextlib
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning import console
 from tuning.acceleration.configuration import framework_of
+from tuning.acceleration.divided_weights import is_divided
+from tuning.architecture_check import check_architecture
 from tuning.arguments import invocation_tokens, peft_config_of, sft_config
+from tuning.checkpoints.model_folder import fill_whole
+from tuning.checkpoints.room import check_room
+from tuning.checkpoints.search import find_checkpoint, is_finished
+from tuning.config.ir import IR
 from tuning.config.schema import TuningConfig
 from tuning.data.audit_report import audit_params, write_audit
 from tuning.data.dataset_names import dataset_names
@@ -21,21 +33,26 @@ from tuning.data.datasets import load_datasets
 from tuning.data.invocation import check_invocation
 from tuning.data.packing import check_rows_apart
 from tuning.data.skipped_rows import write_skipped
-from tuning.errors import EXIT_INTERNAL_ERROR, EXIT_SUCCESS, Preempted, UserError
+from tuning.ending import ended
+from tuning.errors import EXIT_SUCCESS, Preempted, UserError
 from tuning.interruption import StopRequest, stop_on_request
 from tuning.job import Job, load_config
 from tuning.left_out import does_one_run, left_out
 from tuning.measurement import evaluate, measure_before_training, questions_for
-from tuning.model import STATE_FILE, find_checkpoint, is_finished, load_model
+from tuning.model import load_model
+from tuning.plain_adapters import keep_start, make_plain
 from tuning.preparation import Preparation, max_length_of, prepare
+from tuning.processes import check_agreement, part
 from tuning.quantization import keep_adapters_in_float32, may_need_bitsandbytes
-from tuning.run import first_line, run_folder, start_run
+from tuning.run import complete, run_folder, start_run
 from tuning.tokenizer import Additions
 from tuning.trackers.tracker import Tracker
 from tuning.world import check_world_size, rank
+from tuning.wrapper import check_launch, check_made, check_wrapper
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
+    from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
     from tuning.data.streamed import TokenStream
@@ -72,6 +89,7 @@ def train(
     """
     job = job if isinstance(job, Job) else load_config(job)
     check_world_size(job.config, job.document)
+    check_launch(job.config, job.document)
     with stop_on_request() as request:
         return _train(job, request, additional_callbacks, additional_metrics or {})
 
@@ -79,7 +97,13 @@ def train(
 def train_by_command(job: Job) -> TrainResult:
     """Run a job as the commands do: what nothing in it needs is not imported, where the process does nothing else."""
     with left_out(*(["bitsandbytes"] if does_one_run() and not may_need_bitsandbytes(job.config) else [])):
-        return train(job)
+        try:
+            result = train(job)
+        except Preempted:
+            part()
+            raise
+        part()
+        return result
 
 
 def _train(
@@ -90,29 +114,38 @@ def _train(
 ) -> TrainResult:
     config = job.config
     checkpoint = find_checkpoint(config)
+    check_room(config, job.document)
     preparation = prepare(config)
+    check_architecture(config)
     held_out_rows, encoding = preparation.prepared.held_out_rows, preparation.encodings.validation
     questions = questions_for(config, held_out_rows, encoding, preparation.tokenizer)
-    with start_run(config, job.document, job.recommendations, resumed=checkpoint is not None) as run:
+    with contextlib.ExitStack() as opened:
+        with request.held():  # a tracker that is half there could not be told how the run ended
+            entered = start_run(config, job.document, job.recommendations, resumed=checkpoint is not None)
+            run = opened.enter_context(entered)
         tracker = run.tracker
         console.tell_start(preparation.prepared, checkpoint, config.data.streaming)
         record_data(config, preparation, tracker)
-        trainer = build_trainer(config, preparation, tracker, request, additional_callbacks)
+        trainer = build_trainer(config, job.document, preparation, tracker, request, additional_callbacks)
+        request.raise_if_asked()
         run.record_model()
         tracker.track(additional_metrics, stage="additional")
         measure_before_training(trainer, config, questions, run_folder(config))
         trained = fit(trainer, checkpoint, config)
         request.raise_if_stopped()
-        request.is_training = True  # until the model is saved whole
+        request.waits = True  # until the model is saved whole
         model_folder = save_model(trainer, config, preparation.additions)
         with request.ending_at_once(_after_training(trainer, model_folder)):
             result = evaluate(trainer, config, questions, tracker, run_folder(config))
         metrics = {**trained, **result.metrics}
         run.record_results(trainer.state.global_step, metrics, model_folder)
+        with request.ending_at_once(f"during the export; the model is saved in {model_folder}"):
+            if trainer.is_world_process_zero():
+                _export(config, model_folder)
     if trainer.is_world_process_zero():
         history, scores = trainer.state.log_history, result.lines() if result.scores() else ()
         print(console.end_summary(job.recommendations, metrics, history, run_folder(config), model_folder, scores))
-        _export(config, model_folder)
+        complete(run_folder(config))
     return TrainResult(run_folder(config), model_folder, trainer.state.global_step, metrics)
 
 
@@ -135,23 +168,21 @@ def record_data(config: TuningConfig, preparation: Preparation, tracker: Tracker
 
 def build_trainer(
     config: TuningConfig,
+    document: IR,
     preparation: Preparation,
     tracker: Tracker,
     request: StopRequest,
     callbacks: Sequence[TrainerCallback],
 ) -> ScoredTrainer:
     """Load the model, and give it to TRL's trainer with the tokens of the rows."""
-    from tuning.checkpoint_callback import CheckpointCallback
-    from tuning.control.callback import control_callbacks
     from tuning.evaluation.scored_trainer import ScoredTrainer  # the dear imports start here
-    from tuning.stop_callback import StopCallback
 
     console.hide_progress_bars()
     started = time.monotonic()
     framework = framework_of(config)
+    args = _checked_arguments(config, document)
     model = load_model(config, preparation.tokenizer, preparation.additions, framework)
     tracker.track(time.monotonic() - started, "model_load_time", stage="additional")
-    args = sft_config(config)
     peft_config = peft_config_of(config, model, preparation.additions.new_token_ids, preparation.tokenizer)
     model, (peft_config,) = framework.augmentation(model, args, modifiable_args=(peft_config,))
     console.tell_plugins(framework.active_plugins)
@@ -162,7 +193,6 @@ def build_trainer(
     splits = load_datasets(preparation.prepared, args, max_length_of(config), stream, names)
     if config.peft.peft_method == "alora":
         check_invocation(splits.train, invocation_tokens(config.peft, preparation.tokenizer))
-    own = (CheckpointCallback(), StopCallback(request), *control_callbacks(config, tracker))
     try:
         trainer = ScoredTrainer(
             model,
@@ -171,17 +201,28 @@ def build_trainer(
             eval_dataset=splits.validation,
             processing_class=preparation.tokenizer,
             peft_config=peft_config,
-            callbacks=[*_callback_of(tracker), *own, *callbacks],
+            callbacks=_callbacks(config, tracker, request, callbacks),
             wants_f1=config.evaluation.token_f1,
         )
     except (ValueError, ImportError) as error:
         raise UserError(f"TRL refuses this configuration: {error}") from error
+    check_made(config, trainer.accelerator.distributed_type.name)
     keep_adapters_in_float32(trainer.model, bf16=bool(args.bf16))
-    if args.padding_free and model.device.type == args.device.type:
+    if rank() == 0:
+        keep_start(trainer.model, run_folder(config))
+    if args.padding_free and model.device.type == args.device.type and not is_divided(model):
         check_rows_apart(model)
     for callback in framework.get_callbacks_and_ready_for_train(trainer.model, trainer.accelerator):
         trainer.callback_handler.callbacks.insert(0, callback)  # before trackers, which get what it adds to logs
     return trainer
+
+
+def _checked_arguments(config: TuningConfig, document: IR) -> SFTConfig:
+    """Make TRL's arguments, by which the processes find each other, and look what came of that."""
+    args = sft_config(config)
+    check_wrapper(config, document, args)
+    check_agreement(document)
+    return args
 
 
 def _listed_stream(config: TuningConfig, preparation: Preparation) -> TokenStream | None:
@@ -200,10 +241,11 @@ def fit(trainer: SFTTrainer, checkpoint: str | None, config: TuningConfig) -> di
     if checkpoint is None or not (rule or is_finished(checkpoint, args.max_steps, args.num_train_epochs)):
         return trainer.train(resume_from_checkpoint=checkpoint).metrics
     from transformers import TrainerState
+    from transformers.trainer import TRAINER_STATE_NAME
 
     why = f"a rule has ended it ({rule})" if rule else "the run is finished"
     logger.info("%s, and %s is its last step: nothing is left to train", why, checkpoint)
-    trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / STATE_FILE))
+    trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
     best = trainer.state.best_model_checkpoint if args.load_best_model_at_end else None
     trainer._load_from_checkpoint(_beside(checkpoint, best) if best else checkpoint)
     return {}
@@ -224,10 +266,12 @@ def save_model(trainer: SFTTrainer, config: TuningConfig, additions: Additions) 
     """Save the model or its adapter, the tokenizer, and what was added to it; returns the folder."""
     given = config.training.save_model_dir
     folder = Path(given).expanduser() if given else run_folder(config) / MODEL_FOLDER
-    trainer.save_model(str(folder))
-    if trainer.is_world_process_zero():
-        additions.save(folder)
-        (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle of all arguments; config.json tells them
+    with fill_whole(folder, trainer.accelerator) as draft:
+        trainer.save_model(str(draft))
+        if trainer.is_world_process_zero():
+            make_plain(draft, run_folder(config))
+            additions.save(draft)
+            (draft / "training_args.bin").unlink(missing_ok=True)  # a pickle of all arguments; config.json tells them
     logger.info("the model is saved in %s", folder)
     return folder
 
@@ -247,19 +291,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return ended(lambda: train_by_command(load_config(argv)))
 
 
-def ended(job: Callable[[], object]) -> int:
-    """Do a job with a log, and end it with one message and an exit code: the job's own where it returns one."""
-    console.set_up_logging()
-    try:
-        result = job()
-    except (UserError, Preempted) as error:
-        return console.end(error.exit_code, str(error))
-    except Exception as error:
-        logger.exception("internal fault")
-        return console.end(EXIT_INTERNAL_ERROR, f"{type(error).__name__}: {first_line(error)}")
-    return result if type(result) is int else EXIT_SUCCESS
-
-
 def _help() -> int:
     from tuning.config.help import help_text
 
@@ -270,9 +301,16 @@ def _help() -> int:
     return EXIT_SUCCESS
 
 
-def _callback_of(tracker: Tracker) -> list[TrainerCallback]:
-    callback = tracker.get_hf_callback()
-    return [] if callback is None else [callback]
+def _callbacks(
+    config: TuningConfig, tracker: Tracker, request: StopRequest, given: Sequence[TrainerCallback]
+) -> list[TrainerCallback]:
+    """List what follows the training; what stops it comes last, and sees what the others have asked for."""
+    from tuning.control.callback import control_callbacks
+    from tuning.stop_callback import StopCallback
+
+    tracking = tracker.get_hf_callback()
+    tracked = [] if tracking is None else [tracking]
+    return [*tracked, *control_callbacks(config, tracker), *given, StopCallback(request)]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tuning.config.schema import TuningConfig
 from tuning.data.special_tokens import choose_pad_token
 from tuning.data.templates import CHATML, read_chat_template
-from tuning.errors import UserError
+from tuning.errors import UserError, reason_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -59,8 +59,9 @@ def load_tokenizer(config: TuningConfig) -> tuple[PreTrainedTokenizerBase, Addit
         tokenizer = AutoTokenizer.from_pretrained(
             name, revision=model.revision, cache_dir=model.cache_dir, trust_remote_code=model.trust_remote_code
         )
-    except (OSError, ValueError) as error:
-        raise UserError(f"model.tokenizer_name_or_path: no tokenizer can be loaded from '{name}': {error}") from error
+    except Exception as error:  # what libraries raise on a file that is wrong may be of any type
+        told = f"no tokenizer can be loaded from '{name}': {reason_of(error)}"
+        raise UserError(f"model.tokenizer_name_or_path: {told}") from error
     additions = Additions()
     before = len(tokenizer)
     _add_special_tokens(tokenizer, config, additions)

@@ -15,16 +15,25 @@ from tuning.errors import ConfigError, Problem
 
 def world_size(environ: Mapping[str, str] = os.environ) -> int:
     """Return the number of processes that the launcher started."""
-    return int(environ.get("WORLD_SIZE", "1"))
+    return _number(environ, "WORLD_SIZE", 1)
 
 
 def rank(environ: Mapping[str, str] = os.environ) -> int:
     """Return the number of this process among all, from 0."""
-    return int(environ.get("RANK", "0"))
+    return _number(environ, "RANK", 0)
+
+
+def _number(environ: Mapping[str, str], name: str, alone: int) -> int:
+    """Read what a launcher has set; what is no number is told by `wrong_world_size`."""
+    text = environ.get(name, "")
+    return int(text) if text.isdigit() else alone
 
 
 def wrong_world_size(config: TuningConfig) -> Iterator[Problem]:
     """Name a world size other than the one asked for; launchers may start fewer processes without a word."""
+    for name in ("RANK", "WORLD_SIZE"):
+        if not os.environ.get(name, "0").isdigit():
+            yield Problem(name, "expected a whole number, as launchers set it", os.environ[name], "environment")
     path, value, asked = planned(config) or ("compute.num_processes", None, None)
     source = None
     if asked is None or asked == world_size():
@@ -32,7 +41,8 @@ def wrong_world_size(config: TuningConfig) -> Iterator[Problem]:
         value = asked
     if asked is not None and asked != world_size():
         expected = f"{asked} processes were asked for, and {world_size()} started"
-        yield Problem(path, expected, value, source, _how_to(config, path, asked))
+        otherwise = f"To train with other processes, change {path} and complete the configuration anew."
+        yield Problem(path, expected, value, source, f"{how_to_launch(config, asked)} {otherwise}")
 
 
 def check_world_size(config: TuningConfig, document: IR) -> None:
@@ -62,15 +72,16 @@ def planned(config: TuningConfig) -> tuple[str, int, int] | None:
     return ("accelerate.num_processes", given, given) if isinstance(given, int) and given > 0 else None
 
 
-def _how_to(config: TuningConfig, path: str, asked: int) -> str:
-    """Say how to launch so many processes, and where to ask for others."""
+def how_to_launch(config: TuningConfig, asked: int) -> str:
+    """Say how to launch so many processes."""
     launch = f"accelerate launch --multi_gpu --num_processes {asked} -m tuning.sft_trainer … (on a CPU: use_cpu=true)"
     if asked == 1:
         launch = "python -m tuning.sft_trainer …"
     elif config.accelerate.get("distributed_type") not in (None, "MULTI_GPU"):
         file = "where FILE is the object accelerate of this configuration, as YAML"
         launch = f"accelerate launch --config_file FILE -m tuning.sft_trainer …, {file}"
-    return f"Launch with: {launch}. To train with other processes, change {path} and complete the configuration anew."
+    recipe = "" if asked == 1 else f", or with: tune RECIPE … --nproc {asked}"
+    return f"Launch with: {launch}{recipe}."
 
 
 def launcher_asked_for(command: Sequence[str]) -> int | None:

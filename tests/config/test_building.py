@@ -8,7 +8,7 @@ from tuning.config.building import build_config, complete, with_checked_values
 from tuning.config.hf_fields import sft_config_fields
 from tuning.config.ir import leaves
 from tuning.config.loading import load_mapping
-from tuning.config.names import RETIRED, field_paths, path_of
+from tuning.config.names import ALIASES, RETIRED, field_paths, path_of
 from tuning.config.schema import TuningConfig, sections
 from tuning.errors import ConfigError
 
@@ -39,8 +39,10 @@ def refusal(**settings: Any) -> str:
         ({"optim": "adamw_troch"}, "Did you mean 'adamw_torch'"),
         (
             {"peft_method": "lroa"},
-            "peft.peft_method: got 'lroa' (from argument); expected one of: none, lora, alora, pt. Did you mean 'lora'",
+            "got 'lroa' (from argument); expected one of: none, lora, alora, pt, ia3. Did you mean 'lora'",
         ),
+        ({"peft_method": "ia3", "r": 8}, "is of peft_method=lora, and peft_method is ia3"),
+        ({"peft_method": "lora", "feedforward_modules": "down_proj"}, "is of peft_method=ia3"),
         ({"lora_dropout": 1.5}, "expected a number, at least 0, below 1"),
         ({"aim_remote_server_port": 99999}, "at most 65535"),
         ({"bf16": True, "fp16": True}, "conflicts with training.bf16"),
@@ -152,3 +154,9 @@ def test_the_json_schema_knows_flat_and_nested_names() -> None:
     assert "learning_rate" in schema["properties"]
     assert "learning_rate" in schema["$defs"]["Training"]["properties"]
     assert schema["properties"]["learning_rate"]["description"].startswith("Peak learning rate")
+
+
+def test_the_json_schema_knows_every_key_that_is_read_and_no_other() -> None:
+    schema = TuningConfig.json_schema()
+    assert {*field_paths(), *ALIASES, *RETIRED, "values", "sources"} <= schema["properties"].keys()
+    assert not schema["additionalProperties"]

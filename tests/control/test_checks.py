@@ -37,8 +37,11 @@ def refusal(**control: Any) -> str:
             {"rules": [{"when": "eval_loss > 1", "operations": ["should_evaluate"], "triggers": ["on_evaluate"]}]},
             "an evaluation cannot follow from on_evaluate",
         ),
-        ({"rules": [{"when": "loss > 1", "operations": ["stop"]}]}, "trainer_control.rules: got"),
-        ({"rules": [{"name": "no condition"}]}, "trainer_control.rules: got"),
+        (
+            {"rules": [{"when": "loss > 1", "operations": ["stop"]}]},
+            "trainer_control.rules[0].operations[0]: got 'stop'",
+        ),
+        ({"rules": [{"name": "no condition"}]}, "trainer_control.rules[0].when: got None (from argument); is required"),
         ({"early_stopping_patience": 0}, "expected a whole number, at least 1"),
         ({"loss_spike_factor": 1}, "expected a number, above 0, above 1"),
         ({"early_stopping_patience": 1, "metric_for_best_model": "bleu"}, "There are eval_loss"),

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import struct
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from malformed import ROW, Case, config, field, looped, model, rows, shape, weights, words
 
 COMPLETED = "completed"
 """Stands in the place of a message where a case is not refused but completed."""
@@ -16,68 +12,6 @@ LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
 )
 CYCLE = "metadata: &m\n  inner: *m\n"
 SHELL = "'; touch pwned; $(touch pwned) `touch pwned` \n|&"
-
-
-class Case(NamedTuple):
-    """One input: words for the command line, what is changed in the folder, and a part of the one message."""
-
-    told: str
-    words: tuple[str, ...] = ("run.json",)
-    change: Callable[[Path], Any] = lambda folder: None
-
-
-def config(text: str | bytes, name: str = "bad.json") -> tuple[tuple[str, ...], Callable[[Path], Any]]:
-    """Make a configuration file of the given text, beside the good one, and name it alone."""
-    content = text if isinstance(text, bytes) else text.encode()
-    return (name,), lambda folder: (folder / name).write_bytes(content)
-
-
-def field(**values: Any) -> tuple[tuple[str, ...], Callable[[Path], Any]]:
-    """Make a configuration file that is good but for some fields."""
-
-    def write(folder: Path) -> None:
-        good = json.loads((folder / "run.json").read_text())
-        (folder / "bad.json").write_text(json.dumps({**good, **values}))
-
-    return ("bad.json",), write
-
-
-def words(*more: str) -> tuple[tuple[str, ...]]:
-    """Take the good file, with more words after it."""
-    return (("run.json", *more),)
-
-
-def model(name: str, content: str | bytes) -> tuple[tuple[str, ...], Callable[[Path], Any]]:
-    """Replace one file of the model."""
-    data = content if isinstance(content, bytes) else content.encode()
-    return ("run.json",), lambda folder: (folder / "model" / name).write_bytes(data)
-
-
-def shape(**sizes: Any) -> tuple[tuple[str, ...], Callable[[Path], Any]]:
-    """Change the model's `config.json`."""
-
-    def write(folder: Path) -> None:
-        file = folder / "model" / "config.json"
-        file.write_text(json.dumps({**json.loads(file.read_text()), **sizes}))
-
-    return ("run.json",), write
-
-
-def rows(content: str | bytes, name: str = "rows.jsonl") -> tuple[tuple[str, ...], Callable[[Path], Any]]:
-    """Replace the rows."""
-    data = content if isinstance(content, bytes) else content.encode()
-    return ("run.json", f"training_data_path={name}"), lambda folder: (folder / name).write_bytes(data)
-
-
-def looped(folder: Path) -> None:
-    """Make two links that lead to each other."""
-    (folder / "loop.json").symlink_to(folder / "other.json")
-    (folder / "other.json").symlink_to(folder / "loop.json")
-
-
-def weights(header: bytes, length: int | None = None) -> bytes:
-    """Write the start of a safetensors file."""
-    return struct.pack("<Q", len(header) if length is None else length) + header
 
 
 CONFIGS: dict[str, Case] = {
@@ -194,7 +128,6 @@ MODELS: dict[str, Case] = {
     "a name of 5,000 characters": Case(COMPLETED, *field(model_name_or_path="./" + "m" * 5000)),
 }
 
-ROW = '{"prompt": "a", "completion": "b"}\n'
 CHAT = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "%s"}]}\n'
 
 DATA: dict[str, Case] = {

@@ -38,6 +38,7 @@ def run(method: str = "none", batch: int = 128, steps: int = 1000, **more: Any) 
         (run(), of_size(1e12), 5e-6),
         (run(batch=4096), of_size(8e9), 4.5e-5),
         (run(), NOTHING, 3e-5),
+        (run("ia3"), of_size(8e9), 3e-3),
         (IR(), NOTHING, 3e-5),
         (decided(peft__peft_method="lora"), NOTHING, 3e-4),
     ],

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
+from tuning.config.entries import entry_problems, kind_of_entries
 from tuning.config.hf_fields import sft_config_fields
 from tuning.config.ir import DEFAULT, IR, leaves, merge_patch, nested
 from tuning.config.locations import located
@@ -41,7 +42,7 @@ def build_config(
         ConfigError: with every problem that was found.
     """
     config, wrong = _validate(_known(ir.values))
-    found = [*problems, *(_type_problem(path, ir) for path in wrong)]
+    found = [*problems, *(problem for path in wrong for problem in _type_problems(path, ir))]
     for check in (*rules, *checks):
         found += [_with_source(problem, ir) for problem in check(config) if problem.path not in wrong]
     if not found:
@@ -131,13 +132,16 @@ def _field_path(location: tuple[Any, ...]) -> str:
     return ".".join(str(part) for part in location[:depth])
 
 
-def _type_problem(path: str, ir: IR) -> Problem:
+def _type_problems(path: str, ir: IR) -> Iterator[Problem]:
     section, _, name = path.partition(".")
     field = (sections()[section] if name else TuningConfig).model_fields[name or section]
     value, names = ir.get(path), choices(field.annotation)
+    if isinstance(value, list) and (kind := kind_of_entries(field.annotation)) is not None:
+        yield from entry_problems(kind, path, value, ir.sources.get(path))
+        return
     hint = did_you_mean(value, names) if names and isinstance(value, str) else None
     hint = hint if hint and hint.startswith("Did") else None
-    return _with_source(Problem(path, f"expected {describe_field(field)}", value, hint=hint), ir)
+    yield _with_source(Problem(path, f"expected {describe_field(field)}", value, hint=hint), ir)
 
 
 def _with_source(problem: Problem, ir: IR) -> Problem:

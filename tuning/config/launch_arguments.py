@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 LAUNCH_ARGUMENTS = "accelerate_launch_args"
+FSDP_SWITCH = "FSDP"
+"""A field that turns FSDP on, as `use_fsdp` does among the launcher's flags."""
 
 _PLAIN = frozenset(
     {
-        *("debug", "downcast_bf16", "enable_cpu_affinity", "gpu_ids", "machine_rank", "main_process_ip"),
+        *("config_file", "debug", "downcast_bf16", "enable_cpu_affinity", "gpu_ids", "machine_rank", "main_process_ip"),
         *("main_process_port", "main_training_function", "mixed_precision", "num_machines", "num_processes"),
         *("rdzv_backend", "same_network", "use_cpu"),
     }
 )
-"""Flags that have the same name in the file."""
+"""Flags that have the same name in the file, and the one that names a file, whose settings are read from there."""
 _DISTRIBUTED_TYPES = {"multi_gpu": "MULTI_GPU", "use_deepspeed": "DEEPSPEED", "use_fsdp": "FSDP"}
 _DEEPSPEED = frozenset(
     {

@@ -21,7 +21,8 @@ from tuning.config.overrides import COMMAND_LINE, Overrides
 from tuning.config.schema import sections
 from tuning.config.shipped import find_config
 from tuning.config.strict_yaml import load_yaml
-from tuning.errors import ConfigError, Problem, UserError, shown
+from tuning.config.text_files import read_text
+from tuning.errors import MOST_SHOWN, ConfigError, Problem, UserError, shown
 
 CONFIG_PATH_VARIABLE = "SFT_TRAINER_CONFIG_JSON_PATH"
 CONFIG_TEXT_VARIABLE = "SFT_TRAINER_CONFIG_JSON_ENV_VAR"
@@ -75,7 +76,8 @@ class Loaded:
             expected = "expected an object of the section's fields"
             self.problems.append(Problem(setting.written, expected, setting.value, source))
             return
-        hint = "It belongs to another section." if name in known_names() else suggestion(name)
+        many = len(self.problems) >= MOST_SHOWN
+        hint = "It belongs to another section." if name in known_names() else None if many else suggestion(name)
         hint = hint or "`tune run --help` lists every name."
         self.problems.append(Problem(setting.written, "there is no such field", setting.value, source, hint))
 
@@ -124,6 +126,8 @@ def path_of_config(loaded: Loaded, name: str, recipe: str) -> str:
         return name if Path(name).exists() else str(find_config(name, recipe))
     except UserError as error:
         raise ConfigError([*loaded.problems, Problem("--config", str(error))]) from error
+    except OSError as error:  # a name that no file can have
+        raise ConfigError([*loaded.problems, Problem("--config", f"cannot be read: {error.strerror}")]) from error
 
 
 def load_mapping(document: Mapping[str, Any], source: str = "argument") -> Loaded:
@@ -159,7 +163,7 @@ def read_document(loaded: Loaded, path: str, source: str) -> dict[str, Any]:
         ConfigError: the file cannot be read, so that nothing more can be said of it.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        text = read_text(path)
     except UnicodeDecodeError as error:
         raise _unreadable(loaded, path, f"the file is not UTF-8 (byte {error.start}); save it as UTF-8") from error
     except OSError as error:

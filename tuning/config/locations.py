@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from tuning.config.names import path_of
-from tuning.errors import Problem
+from tuning.errors import MOST_SHOWN, Problem
 
 _FILE = "file "
 _VALUES = "values."
@@ -21,11 +21,12 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
 
 
 def located(problems: Iterable[Problem]) -> list[Problem]:
-    """Add to each problem that comes from a file the line that its key stands on."""
+    """Add to each problem that comes from a file, and is told, the line that its key stands on."""
     found = list(problems)
     files = {problem.source for problem in found if problem.source and problem.source.startswith(_FILE)}
     lines = {source: _Lines(Path(source.removeprefix(_FILE))) for source in files}
-    return [_with_line(problem, lines[problem.source]) if problem.source in lines else problem for problem in found]
+    told = (_with_line(each, lines[each.source]) if each.source in lines else each for each in found[:MOST_SHOWN])
+    return [*told, *found[MOST_SHOWN:]]
 
 
 def _with_line(problem: Problem, lines: _Lines) -> Problem:
@@ -39,14 +40,15 @@ class _Lines:
     def __init__(self, file: Path) -> None:
         self.text = _text(file)
         keys = yaml_keys(self.text) if file.suffix in (".yaml", ".yml") else json_keys(self.text)
-        self.keys = [(key.removeprefix(_VALUES), line) for key, line in keys]
+        written = ((key.removeprefix(_VALUES), line) for key, line in keys)
+        self.keys = [(key, path_of(key), line) for key, line in written]
 
     def of(self, path: str) -> int | None:
         """Return the line of a key, as it is written or as the path of its field; of two, the last one's."""
-        exact = [line for key, line in self.keys if path in (key, path_of(key))]
+        exact = [line for key, field, line in self.keys if path in (key, field)]
         if exact:
             return exact[-1]
-        around = [(len(key), line) for key, line in self.keys if _holds(path_of(key), path)]
+        around = [(len(key), line) for key, field, line in self.keys if _holds(field, path)]
         return max(around)[1] if around else self._line_of_word(path.rpartition(".")[2])
 
     def _line_of_word(self, word: str) -> int | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuning.config.acceleration_flags import FLAGS, settings_of_flag
-from tuning.config.launch_arguments import LAUNCH_ARGUMENTS, settings_of_launch_arguments
+from tuning.config.launch_arguments import FSDP_SWITCH, LAUNCH_ARGUMENTS, settings_of_launch_arguments
 from tuning.config.schema import TuningConfig, sections
 from tuning.registry import did_you_mean
 
@@ -129,6 +129,9 @@ def settings(document: Mapping[str, Any], prefix: str = "") -> Iterator[Setting]
         elif not prefix and key == LAUNCH_ARGUMENTS and isinstance(value, Mapping):
             found = settings_of_launch_arguments(value)
             yield from (Setting(f"{key}.{name}", path, each) for name, path, each in found)
+        elif not prefix and key == FSDP_SWITCH:
+            found = settings_of_launch_arguments({"use_fsdp": value})
+            yield from (Setting(written, path, each) for _, path, each in found)
         else:
             yield _setting(written, str(key), value, prefix.rstrip("."))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -12,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from tuning.config.ir import IR, leaves, nested
 from tuning.config.locations import located
 from tuning.config.strict_yaml import load_yaml
+from tuning.config.text_files import read_text
 from tuning.config.types import JsonObject
 from tuning.errors import ConfigError, Problem
 
@@ -49,7 +49,7 @@ def read_plugin_file(path: str) -> dict[str, Any]:
     """
     source = f"file {path}"
     try:
-        document, problems = load_yaml(Path(path).read_bytes().decode("utf-8-sig"))
+        document, problems = load_yaml(read_text(path))
     except OSError as error:
         raise ConfigError([Problem(_FILE, f"cannot be read: {error.strerror or error}", path, "its name")]) from error
     except (ValueError, yaml.YAMLError, RecursionError) as error:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from tuning.config.peft_fields import FIELD_OWNERS, LORA_FIELDS
 from tuning.config.schema import TuningConfig
-from tuning.config.sections import ADAPTER_METHODS, ALORA_FIELDS, PROMPT_FIELDS
+from tuning.config.sections import ADAPTER_METHODS
 from tuning.errors import Problem
 
 _SOURCES = ("training_data_path", "datasets", "data_config_path")
@@ -95,10 +97,9 @@ def adapters(config: TuningConfig) -> Iterator[Problem]:
     peft, method = config.peft, config.peft.peft_method
     if method is None:
         return
-    foreign = ALORA_FIELDS if method == "pt" else PROMPT_FIELDS if method == "alora" else ALORA_FIELDS + PROMPT_FIELDS
-    for name in foreign:
-        if getattr(peft, name) is not None:
-            owner = "alora" if name in ALORA_FIELDS else "pt"
+    owners = {**FIELD_OWNERS, **(dict.fromkeys(LORA_FIELDS, "lora") if method == "ia3" else {})}
+    for name, owner in owners.items():
+        if owner != method and getattr(peft, name) is not None:
             yield Problem(f"peft.{name}", f"is of peft_method={owner}, and peft_method is {method}", hint="Keep one.")
     if method == "alora" and (peft.alora_invocation_string is None) == (peft.alora_invocation_tokens is None):
         hint = "Give one of alora_invocation_string and alora_invocation_tokens."
@@ -137,7 +138,11 @@ def quantizes(config: TuningConfig) -> str | None:
 def folders(config: TuningConfig) -> Iterator[Problem]:
     """Refuse one folder for the run and for the model: both have a config.json."""
     run, model = config.training.output_dir, config.training.save_model_dir
-    if run is not None and model is not None and Path(run).expanduser().resolve() == Path(model).expanduser().resolve():
+    if (
+        run is not None
+        and model is not None
+        and Path(os.path.expanduser(run)).resolve() == Path(os.path.expanduser(model)).resolve()
+    ):
         hint = "Leave it out, and the model is saved in its folder 'model'."
         yield Problem("training.save_model_dir", "is the run folder, and both have a config.json", hint=hint)
 

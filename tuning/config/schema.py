@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, create_model
@@ -119,7 +121,8 @@ class Training(SFTConfigFields):
 TuningConfig.model_rebuild()
 
 
-def sections() -> dict[str, type[Section]]:
+@functools.cache
+def sections() -> Mapping[str, type[Section]]:
     """Map each section's name to its class."""
     return {
         name: field.annotation
@@ -137,5 +140,26 @@ def flat_json_schema(config: type[TuningConfig]) -> dict[str, Any]:
             described["properties"][field]["description"] = text
     for section in sections().values():
         schema["properties"] |= schema["$defs"][section.__name__]["properties"]
-    schema["additionalProperties"] = True  # names of older releases, and a run's own config.json, are read too
+    schema["properties"] = _other_keys() | schema["properties"]
+    schema["patternProperties"] = {r"\.": {}}  # a key may be the whole path of a field, or of a place in one
+    schema["additionalProperties"] = False
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _other_keys() -> dict[str, dict[str, str]]:
+    """Describe the keys that are read and are no fields: names of older releases, and those of a run's own record."""
+    from tuning.config.names import (
+        ALIASES,
+        FLAGS,
+        FSDP_SWITCH,
+        LAUNCH_ARGUMENTS,
+        RETIRED,
+    )  # they are made of what stands here
+
+    described = {name: f"Another name of {alias.name}." for name, alias in ALIASES.items()}
+    described |= {name: f"Changes nothing: {reason}." for name, reason in RETIRED.items()}
+    described |= {name: f"Flags of fms-acceleration for {path}." for name, (path, _) in FLAGS.items()}
+    described[FSDP_SWITCH] = "Whether the model is sharded by FSDP."
+    described[LAUNCH_ARGUMENTS] = "Flags of accelerate's launcher, as fms-hf-tuning has them."
+    described |= dict.fromkeys(("values", "sources"), "Part of the config.json that a run has written.")
+    return {name: {"description": text} for name, text in described.items()}

@@ -166,10 +166,12 @@ class Peft(Section):
     """Parameter-efficient fine-tuning."""
 
     peft_method: Annotated[
-        Literal["none", "lora", "alora", "pt"] | None, BeforeValidator(lambda v: v.lower() if isinstance(v, str) else v)
+        Literal["none", "lora", "alora", "pt", "ia3"] | None,
+        BeforeValidator(lambda v: v.lower() if isinstance(v, str) else v),
     ] = None
     """none: train every weight; lora: low-rank adapters; alora: adapters that act from an invocation on; pt: prompt
-    tuning, virtual tokens before the input. None: the method that has the fields that are set, else none."""
+    tuning, virtual tokens before the input; ia3: (IA)³, factors of activations. None: the method that has the fields
+    that are set, else none."""
     r: Count | None = None
     """Rank of the adapters. None: chosen by the recommender."""
     lora_alpha: Positive | None = None
@@ -191,7 +193,9 @@ class Peft(Section):
     use_dora: Flag | None = None
     """Weight-decomposed adapters (DoRA)."""
     init_lora_weights: Flag | str | None = None
-    """How adapters start: true, false, gaussian, pissa, olora … None: true (B is zero)."""
+    """How adapters start: true, false, gaussian, pissa, olora, loftq … None: true (B is zero)."""
+    loftq_config: dict[str, Any] | None = None
+    """How init_lora_weights=loftq quantizes: {loftq_bits: 4, loftq_iter: 1}. It needs a GPU. None: PEFT's values."""
     alora_invocation_string: Text | None = None
     """Text from whose last place in a row on the adapters of alora act; its tokens must stand in the rows."""
     alora_invocation_tokens: list[Integer] | None = None
@@ -206,9 +210,11 @@ class Peft(Section):
     prompt_tuning_init_text is given, else SAMPLE_VOCAB."""
     prompt_tuning_init_text: Text | None = None
     """Text that virtual tokens start as, repeated or cut to their number."""
+    feedforward_modules: Modules | None = None
+    """Those of target_modules whose input ia3 scales, instead of their output. None: PEFT's choice for the model."""
 
 
-ADAPTER_METHODS = ("lora", "alora", "pt")
+ADAPTER_METHODS = ("lora", "alora", "pt", "ia3")
 """Values of peft_method that leave the model's own weights as they are."""
 LORA_METHODS = ("lora", "alora")
 """Those that train low-rank adapters."""

@@ -77,7 +77,10 @@ class ControlCallback(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Look at the rules of each epoch."""
+        """Look at the rules of each epoch; one that a stop has cut short is none."""
+        is_whole = state.global_step == state.max_steps or float(state.epoch or 0.0).is_integer()
+        if control.should_training_stop and not is_whole:
+            return
         self._look("on_epoch_end", args, state, control)
 
     def on_train_end(

@@ -6,7 +6,6 @@ Source: tuning/trainercontroller and examples/trainercontroller_configs of fms-h
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, get_args
 
 import yaml
@@ -15,6 +14,7 @@ from tuning.config.control_fields import Operation, Trigger
 from tuning.config.ir import IR
 from tuning.config.locations import located
 from tuning.config.strict_yaml import load_yaml
+from tuning.config.text_files import read_text
 from tuning.control.controller_rules import CLASSES, translated
 from tuning.control.expressions import ExpressionError
 from tuning.errors import ConfigError, Problem
@@ -52,7 +52,7 @@ def read_controllers(path: str) -> list[dict[str, Any]]:
     """
     source = f"file {path}"
     try:
-        document, problems = load_yaml(Path(path).read_bytes().decode("utf-8-sig"))
+        document, problems = load_yaml(read_text(path))
     except OSError as error:
         raise ConfigError([Problem(_FILE, f"cannot be read: {error.strerror or error}", path, "its name")]) from error
     except (ValueError, yaml.YAMLError, RecursionError) as error:

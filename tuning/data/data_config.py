@@ -6,20 +6,20 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from tuning.config.building import build_config
+from tuning.config.entries import entry_problems
 from tuning.config.ir import IR
 from tuning.config.rules import only_one_of, shapes_of_rows
 from tuning.config.sections import Data, Dataset
 from tuning.config.strict_yaml import load_yaml
-from tuning.config.types import describe_field
+from tuning.config.text_files import read_text
 from tuning.data.row_handlers import without_raw
 from tuning.data.run_datasets import unusable_datasets
 from tuning.errors import ConfigError, Problem, shown
@@ -73,7 +73,7 @@ def with_datasets(ir: IR, problems: Sequence[Problem] = ()) -> IR:
             ir = ir.merge({"model": found.model}, found.source)
     datasets = ir.get("data.datasets")
     if isinstance(datasets, list):
-        _raise(problems, list(dataset_problems(datasets, ir.sources.get("data.datasets"))))
+        _raise(problems, list(entry_problems(Dataset, "data.datasets", datasets, ir.sources.get("data.datasets"))))
     return ir
 
 
@@ -120,23 +120,10 @@ def _read(found: DataConfig, document: Mapping[str, Any]) -> DataConfig:
     return found
 
 
-def dataset_problems(datasets: Sequence[Any], source: str | None) -> Iterator[Problem]:
-    """Name what is wrong in a list of datasets that are to be read as `Dataset`, each at its own place."""
-    for number, entry in enumerate(datasets):
-        path = f"data.datasets[{number}]"
-        if not isinstance(entry, Mapping):
-            yield Problem(path, "expected an object", entry, source)
-            continue
-        try:
-            Dataset.model_validate(entry)
-        except ValidationError as error:
-            yield from (_problem(path, entry, found, source) for found in error.errors())
-
-
 def _document(path: str, found: DataConfig) -> dict[str, Any]:
     field_name = "data.data_config_path"
     try:
-        document, problems = load_yaml(Path(path).expanduser().read_bytes().decode("utf-8-sig"))
+        document, problems = load_yaml(read_text(Path(os.path.expanduser(path))))
     except UnicodeDecodeError as error:
         raise ConfigError([Problem(field_name, f"'{path}' is not UTF-8 at byte {error.start}")]) from error
     except OSError as error:
@@ -198,19 +185,6 @@ def _dataset(found: DataConfig, number: int, entry: Any) -> Any:
         known = f"rows are read by the ending of the file; known builders: {', '.join(_BUILDERS)}"
         found.refuse(f"data.datasets[{number}].builder", known, builder)
     return values
-
-
-def _problem(path: str, entry: Mapping[str, Any], error: Any, source: str | None) -> Problem:
-    names = error["loc"]
-    where = path + "".join(f"[{name}]" if isinstance(name, int) else f".{name}" for name in names)
-    if error["type"] == "missing":
-        return Problem(where, "is required", None, source)
-    if error["type"] == "extra_forbidden":
-        hint = did_you_mean(str(names[-1]), list(Dataset.model_fields))
-        return Problem(where, "there is no such field", error["input"], source, hint)
-    if len(names) == 1 and names[0] in Dataset.model_fields:
-        return Problem(where, f"expected {describe_field(Dataset.model_fields[names[0]])}", entry[names[0]], source)
-    return Problem(where, str(error["msg"]).lower(), error["input"], source)
 
 
 def _undecided(ir: IR, section: str, values: Mapping[str, Any]) -> dict[str, Any]:

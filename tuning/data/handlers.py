@@ -158,7 +158,12 @@ def _run(name: str, function: Callable[..., Any], row: Columns) -> dict[str, Any
 
 def _handler(name: str) -> DataHandler:
     found: Any = DATA_HANDLERS.load(name)
-    return found if isinstance(found, DataHandler) else DataHandler(found)
+    if isinstance(found, DataHandler):
+        return found
+    if not callable(found):
+        raise UserError(f"data handler '{name}': expected a function, got {type(found).__name__}")
+    function: Any = found
+    return DataHandler(function)
 
 
 def _arguments_of(handler: Handler) -> dict[str, Any]:

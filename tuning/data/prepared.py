@@ -20,7 +20,8 @@ from tuning.data.rows import Rows, check_skipped, load_rows
 from tuning.data.shards import write_shards
 from tuning.data.sources import Row, Skipped
 from tuning.data.token_table import TokenTable
-from tuning.errors import UserError
+from tuning.errors import TuningError, UserError
+from tuning.full_disk import disk_full_error
 
 if TYPE_CHECKING:
     import pyarrow
@@ -112,7 +113,11 @@ class PreparedRows:
                 lock_file(folder).parent.mkdir(exist_ok=True)
                 with FileLock(lock_file(folder)):
                     found = take_up(folder) or self._make(folder, encodings, num_processes, rows)
-            except OSError as error:
+            except (OSError, TuningError) as error:
+                if full := disk_full_error(error, "the tokenized rows", self.root, "it makes them anew"):
+                    raise full from error
+                if isinstance(error, TuningError):
+                    raise
                 told = f"data.dataset_prepared_path: cannot write tokenized rows to {self.root}: {error}"
                 raise UserError(f"{told}. Name a folder that can be written to.") from error
         return replace(found, seconds=time.monotonic() - started)

@@ -33,12 +33,12 @@ _DIGITS = 16
 def prepared_path(data: Data) -> Path:
     """Return the folder of all tokenized rows: the configured one, or `tuning` beside Hugging Face's datasets cache."""
     if data.dataset_prepared_path is not None:
-        return Path(data.dataset_prepared_path).expanduser()
+        return Path(os.path.expanduser(data.dataset_prepared_path))
     given = os.environ.get("HF_DATASETS_CACHE")
     if given:
-        return Path(given).expanduser() / _FOLDER
+        return Path(os.path.expanduser(given)) / _FOLDER
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return Path(os.environ.get("HF_HOME") or cache / "huggingface").expanduser() / "datasets" / _FOLDER
+    return Path(os.path.expanduser(os.environ.get("HF_HOME") or cache / "huggingface")) / "datasets" / _FOLDER
 
 
 def rows_key(data: Data, seed: int) -> str:

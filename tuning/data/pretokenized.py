@@ -8,6 +8,9 @@ from typing import Any
 from tuning.causal_lm import IGNORED_LABEL
 from tuning.errors import DataError
 
+_LARGEST_ID = 2**31 - 1
+"""Tokens are kept as 32-bit numbers; no vocabulary comes near it."""
+
 
 def pretokenized(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return `input_ids` and, where the row has them, `labels`; positions that `attention_mask` hides are left out.
@@ -21,8 +24,9 @@ def pretokenized(row: Mapping[str, Any]) -> dict[str, Any]:
     for column, values in (("labels", labels), ("attention_mask", mask)):
         if values is not None and len(values) != len(input_ids):
             raise DataError(f"column {column}: has {len(values)} values where input_ids has {len(input_ids)}")
-    _refuse_others("input_ids", input_ids, [token for token in input_ids if token < 0])
-    _refuse_others("labels", labels or [], [label for label in labels or () if label < 0 and label != IGNORED_LABEL])
+    _refuse_others("input_ids", input_ids, [token for token in input_ids if not 0 <= token <= _LARGEST_ID])
+    others = [label for label in labels or () if not 0 <= label <= _LARGEST_ID and label != IGNORED_LABEL]
+    _refuse_others("labels", labels or [], others)
     _refuse_others("attention_mask", mask, [seen for seen in mask if seen not in (0, 1)])
     return _supervised(_seen(input_ids, mask), labels and _seen(labels, mask))
 

@@ -110,6 +110,7 @@ def _read_arrow(file: Path) -> Iterator[dict[str, Any]]:
             reader = batches = pyarrow.ipc.open_stream(source)
         _refuse_repeated(reader.schema.names, f"{file}: has the column {{}} more than once; rename one")
         for batch in batches:
+            batch.validate(full=True)  # offsets of a damaged file would lead out of its memory
             yield from batch.to_pylist()
 
 
@@ -139,16 +140,25 @@ def _whole(file: Path) -> str:
 
 
 def _first_bad_byte(file: Path) -> str:
-    """Say where a file stops being UTF-8; no character holds a line end, so lines can be looked at alone."""
+    """Say where a file stops being UTF-8; one that was packed may be damaged in other ways, too."""
+    try:
+        return _bad_line(file) or "not UTF-8"
+    except (OSError, EOFError, ValueError, zlib.error):
+        return "not UTF-8"
+
+
+def _bad_line(file: Path) -> str | None:
+    """Look for the byte line by line: no character holds a line end, so lines can be looked at alone."""
     before = 0
-    with _bytes(file) as lines:
-        for number, line in enumerate(lines, start=1):
+    with io.TextIOWrapper(_bytes(file), encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
+        for number, text in enumerate(lines, start=1):
+            line = text.encode("utf-8", "surrogateescape")
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
                 return f"not UTF-8 at byte {before + error.start} (line {number})"
             before += len(line)
-    return "not UTF-8"
+    return None
 
 
 _TEXT_READERS: dict[str, Callable[[Path], Iterator[Any]]] = {

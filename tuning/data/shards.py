@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
-import pickle
 import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -101,7 +101,9 @@ def _shares(num_rows: int, num_processes: int) -> list[slice]:
 def _start(job: Job) -> subprocess.Popen[bytes]:
     """Start a process that imports neither torch nor the caller's script, which a spawned one would."""
     file = Path(f"{job.file}.job")
-    file.write_bytes(pickle.dumps(job))
+    encoding = {each.name: getattr(job.encoding, each.name) for each in fields(Encoding) if each.compare}
+    document = {"encoding": encoding, "rows": [dict(row) for row in job.rows], "first": job.first, "file": job.file}
+    file.write_text(json.dumps(document, default=dict), encoding="utf-8")
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "tuning.data.shards", str(file)]
@@ -116,9 +118,9 @@ def _outcome(process: subprocess.Popen[bytes], job: Job) -> list[Refused]:
     if process.returncode != 0 or not outcome.is_file():
         told = errors.decode("utf-8", "replace").strip()
         raise TuningError(f"a process that tokenizes ended with {process.returncode}: {told}")
-    found = pickle.loads(outcome.read_bytes())  # our own process wrote it in our own folder  # nosec B301
+    found = json.loads(outcome.read_text(encoding="utf-8"))
     outcome.unlink()
-    return found
+    return [Refused(row, reason) for row, reason in found]
 
 
 def _write(file: Path, tokens: Iterator[TokenRow], first: int) -> None:
@@ -163,10 +165,11 @@ def _end_with_parent() -> None:
 def main(file: Path) -> None:
     """Run the job in a file and leave beside its result which rows it refused."""
     _end_with_parent()
-    job: Job = pickle.loads(file.read_bytes())  # the process that started this one wrote it  # nosec B301
+    document = json.loads(file.read_text(encoding="utf-8"))
     file.unlink()
+    job = Job(**{**document, "encoding": Encoding(**document["encoding"])})
     outcome = Path(f"{job.file}{_OUTCOME}")
-    outcome.with_suffix(".part").write_bytes(pickle.dumps(job.run()))
+    outcome.with_suffix(".part").write_text(json.dumps(job.run()), encoding="utf-8")
     outcome.with_suffix(".part").rename(outcome)
 
 

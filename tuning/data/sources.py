@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -126,7 +127,7 @@ def _missing(where: str, name: str, path: str, split: str | None) -> Iterator[Pr
 
 
 def _of_split(path: str, split: str | None) -> list[Path] | None:
-    files, folder = _files(path), Path(path).expanduser()
+    files, folder = _files(path), Path(os.path.expanduser(path))
     if files is None or split is None:
         return files
     if not folder.is_dir():
@@ -148,7 +149,7 @@ def is_hidden(file: Path, folder: Path) -> bool:
 
 def _files(path: str) -> list[Path] | None:
     """List the data files at a path, sorted; None when it can only be a Hub id."""
-    here = Path(path).expanduser()
+    here = Path(os.path.expanduser(path))
     try:
         is_file = here.is_file()
     except OSError as error:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tuning.config.text_files import read_text
 from tuning.errors import DataError, UserError
 
 CHATML = (
@@ -50,9 +51,7 @@ def row_renderer(
     Raises:
         UserError: the template is not valid Jinja.
     """
-    from jinja2 import TemplateError
-
-    from tuning.data.sandbox import compile_row_template
+    from tuning.data.sandbox import RenderError, compile_row_template, rendered
 
     for column in columns:
         if not column.isidentifier():
@@ -62,8 +61,8 @@ def row_renderer(
 
     def render(row: Mapping[str, Any]) -> str:
         try:
-            return compiled.render({"element": row, **row, "row": row})
-        except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
+            return rendered(compiled, {"element": row, **row, "row": row})
+        except RenderError as error:
             raise DataError(f"{field}: {error}; the row has: {', '.join(row)}") from error
 
     return render
@@ -75,14 +74,12 @@ def render_chat(template: str, messages: Sequence[Mapping[str, Any]], **variable
     Raises:
         UserError: the template is not valid Jinja, or refuses the conversation.
     """
-    from jinja2 import TemplateError
-
-    from tuning.data.sandbox import compile_chat_template
+    from tuning.data.sandbox import RenderError, compile_chat_template, rendered
 
     defaults = {"add_generation_prompt": False, "bos_token": "", "eos_token": "", "tools": None}
     try:
-        return compile_chat_template(template).render({**defaults, **variables, "messages": messages})
-    except (TemplateError, TypeError, ValueError) as error:
+        return rendered(compile_chat_template(template), {**defaults, **variables, "messages": messages})
+    except RenderError as error:
         raise UserError(f"chat_template: {error}") from error
 
 
@@ -95,17 +92,15 @@ def chat_renderer(template: str, variables: Mapping[str, Any]) -> Callable[..., 
     Raises:
         UserError: the template is not valid Jinja.
     """
-    from jinja2 import TemplateError
-
-    from tuning.data.sandbox import compile_chat_template
+    from tuning.data.sandbox import RenderError, compile_chat_template, rendered
 
     compiled = compile_chat_template(template, is_marked=True)
 
     def render(messages: Sequence[Mapping[str, Any]], tools: Any = None, add_generation_prompt: bool = False) -> str:
         given = {**variables, "messages": messages, "tools": tools, "add_generation_prompt": add_generation_prompt}
         try:
-            return compiled.render(given)
-        except (TemplateError, TypeError, ValueError) as error:
+            return rendered(compiled, given)
+        except RenderError as error:
             raise DataError(f"the chat template refuses the conversation: {error}") from error
 
     return render
@@ -118,7 +113,7 @@ def read_chat_template(path: Path) -> str | None:
         OSError: there is no such file or folder, or it cannot be read.
         ValueError: the text cannot be made sense of.
     """
-    return chat_template_of(path) if path.is_dir() else path.read_text(encoding="utf-8")
+    return chat_template_of(path) if path.is_dir() else read_text(path)
 
 
 def chat_template_of(folder: Path) -> str | None:

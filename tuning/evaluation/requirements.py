@@ -34,7 +34,7 @@ def unusable_evaluation(config: TuningConfig) -> Iterator[Problem]:
     if section.lm_eval_tasks and importlib.util.find_spec("lm_eval") is None:
         missing = MissingExtraError("lm_eval_tasks", "lm-eval", "lm-eval")
         yield Problem(_TASKS, str(missing), section.lm_eval_tasks)
-    if section.lm_eval_include_path is not None and not Path(section.lm_eval_include_path).expanduser().is_dir():
+    if section.lm_eval_include_path is not None and not Path(os.path.expanduser(section.lm_eval_include_path)).is_dir():
         yield Problem("evaluation.lm_eval_include_path", "there is no such folder", section.lm_eval_include_path)
     if section.lm_eval_tasks and _is_sharded(config):
         told = "a model that is sharded over processes (fsdp, deepspeed) cannot be given to lm-eval"

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers.trainer_utils import EvalLoopOutput
-from trl.trainer.sft_trainer import SFTTrainer
 
 from tuning.causal_lm import IGNORED_LABEL
 from tuning.evaluation.token_metrics import TokenMetrics
 from tuning.evaluation.token_scores import TokenScorer
+from tuning.sharding.trainer import ShardedTrainer
 
 logger = logging.getLogger(__name__)
 
 
-class ScoredTrainer(SFTTrainer):
+class ScoredTrainer(ShardedTrainer):
     """Measures loss, token accuracy and F1 over tokens; transformers' own `eval_loss` is a mean of batches' means.
 
     The loss is the mean over all tokens of the negative log likelihood in nats, whatever `loss_type`,

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tuning.config.accelerate_file import with_accelerate_file
 from tuning.config.building import build_config, with_checked_values
 from tuning.config.ir import DEFAULT, IR
 from tuning.config.loading import load_ir
@@ -39,7 +40,7 @@ def given_document(argv: Sequence[str], environ: Mapping[str, str] | None = None
     loaded = load_ir(argv, environ)
     for notice in loaded.notices:
         print(notice, file=sys.stderr)
-    return checked(loaded.ir, loaded.problems)
+    return checked(with_accelerate_file(loaded.ir, loaded.problems), loaded.problems)
 
 
 def checked(ir: IR, problems: Sequence[Problem] = ()) -> IR:

@@ -9,6 +9,7 @@ import copy
 import hashlib
 import importlib.util
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -55,7 +56,7 @@ def load_rules_dir(folder: str | Path) -> list[Action]:
     Raises:
         UserError: the folder cannot be read or holds no rule, a link leads out of it, or a file fails; names the line.
     """
-    path = Path(folder).expanduser()
+    path = Path(os.path.expanduser(folder))
     try:
         files = sorted(file for file in path.iterdir() if file.suffix == ".py" and not file.name.startswith("."))
     except OSError as error:

@@ -20,7 +20,7 @@ from tuning.errors import ConfigError, DataError, Problem
 from tuning.recommender.model_facts import ModelFacts, read_model
 from tuning.recommender.model_files import load_json
 from tuning.recommender.run_records import CONFIG_FILE, EVENTS_FILE, NotARunError, RunRecord, read_record, section
-from tuning.recommender.values import is_lora, is_prompt_tuning, number, whole
+from tuning.recommender.values import is_ia3, is_lora, is_prompt_tuning, number, whole
 
 DEEPEST_FOLDERS = 4
 """Levels below a folder of history that are looked into."""
@@ -71,7 +71,7 @@ def load_history(ir: IR) -> tuple[FinishedRun, ...]:
     folders = ir.get("recommender.history")
     if not isinstance(folders, list):
         return ()
-    own = Path(str(ir.get("training.output_dir", ""))).expanduser().resolve()
+    own = Path(os.path.expanduser(str(ir.get("training.output_dir", "")))).resolve()
     found = sorted({run for folder in folders for run in _run_folders(str(folder), ir)} - {own})
     if len(found) > MOST_RUNS:
         logger.warning("recommender.history: %d of %d runs are looked at", MOST_RUNS, len(found))
@@ -106,10 +106,10 @@ def read_run(folder: Path) -> FinishedRun:
 
 
 def method_of(ir: IR) -> str:
-    """Name what a document trains, as learning rates are told apart: lora, full, pt or scratch."""
+    """Name what a document trains, as learning rates are told apart: lora, full, pt, ia3 or scratch."""
     if ir.get("model.train_from_scratch") is True:
         return "scratch"
-    return "lora" if is_lora(ir) else "pt" if is_prompt_tuning(ir) else "full"
+    return "lora" if is_lora(ir) else "pt" if is_prompt_tuning(ir) else "ia3" if is_ia3(ir) else "full"
 
 
 def _load(folder: Path) -> FinishedRun | None:
@@ -123,7 +123,7 @@ def _load(folder: Path) -> FinishedRun | None:
 
 
 def _run_folders(folder: str, ir: IR) -> Iterator[Path]:
-    root = Path(folder).expanduser().resolve()
+    root = Path(os.path.expanduser(folder)).resolve()
     if not root.is_dir():
         source = next((where for path, where in ir.sources.items() if path.startswith("recommender.history")), None)
         raise ConfigError([Problem("recommender.history", "there is no such folder", folder, source)])

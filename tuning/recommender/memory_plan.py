@@ -10,7 +10,7 @@ from tuning.recommender.facts import Facts
 from tuning.recommender.hardware_facts import HardwareFacts
 from tuning.recommender.memory import Step, estimate_memory
 from tuning.recommender.model_facts import FP8_METHODS, ModelFacts
-from tuning.recommender.values import by_user, counted, is_lora, is_prompt_tuning, whole
+from tuning.recommender.values import by_user, counted, is_ia3, is_lora, is_prompt_tuning, whole
 
 _CUDA_CONTEXT_BYTES = 1 << 30
 """What CUDA and its libraries take before the first tensor. Source: 0.5 to 1 GiB seen on current drivers."""
@@ -50,7 +50,7 @@ def planned_step(ir: IR, facts: Facts) -> Step:
         length=whole(ir, "training.max_length") or longest_row(facts),
         dtype_bytes=_dtype_bytes(ir.get("model.dtype"), facts.model),
         autocast=ir.get("training.bf16") is True or ir.get("training.fp16") is True,
-        r=(whole(ir, "peft.r") or 16) if is_lora(ir) else 1 if is_prompt_tuning(ir) else None,
+        r=(whole(ir, "peft.r") or 16) if is_lora(ir) else 1 if is_prompt_tuning(ir) or is_ia3(ir) else None,
         target_modules=targets if isinstance(targets, list) else None,
         gradient_checkpointing=ir.get("training.gradient_checkpointing") is not False,
         head="tiles_on_cpu" if hardware.accelerator == "cpu" else "tiles",

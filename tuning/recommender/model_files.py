@@ -45,7 +45,7 @@ def load_json(path: Path | None) -> dict[str, Any] | None:
 def _find(ir: IR, name: Any, file: str) -> Path | None:
     if not isinstance(name, str) or not name:
         return None
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     try:
         if folder.is_dir():
             return folder / file if (folder / file).is_file() else None

@@ -38,6 +38,11 @@ def is_prompt_tuning(ir: IR) -> bool:
     return ir.get("peft.peft_method") == "pt"
 
 
+def is_ia3(ir: IR) -> bool:
+    """Tell whether only factors of activations are trained."""
+    return ir.get("peft.peft_method") == "ia3"
+
+
 def needs_rows_alone(ir: IR) -> bool:
     """Tell whether the method needs each row in a sequence of its own: aLoRA looks for one invocation in each."""
     return ir.get("peft.peft_method") in ("alora", "pt")

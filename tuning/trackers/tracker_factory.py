@@ -45,6 +45,10 @@ def check_trackers(tracking: Mapping[str, Any]) -> list[Problem]:
         except (UserError, ImportError) as error:
             problems.append(Problem("tracking.trackers", f"expected names of trackers; {error}", value=name))
             continue
+        if not (isinstance(backend, type) and issubclass(backend, Backend)):
+            expected = f"the package that brings '{name}' leads to no subclass of Backend"
+            problems.append(Problem("tracking.trackers", expected, value=name))
+            continue
         problems += _package_problems(name, backend) or backend.problems(options_of(name, tracking))
     return problems + _timeout_problems(tracking)
 

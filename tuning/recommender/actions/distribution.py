@@ -163,8 +163,8 @@ def _processes(ir: IR, hardware: HardwareFacts) -> dict[str, Any]:
 def _sharding(chosen: _Choice, ir: IR, model: ModelFacts, hardware: HardwareFacts) -> tuple[dict[str, Any], str]:
     """Write FSDP2's part, and what the user must know of it.
 
-    Checkpointing is left to `training.gradient_checkpointing`: transformers refuses it in both places. The whole state
-    dict is what `save_model` and resuming of this trainer take; FSDP2's own default saves no model at the end.
+    Checkpointing is left to `training.gradient_checkpointing`: transformers refuses it in both places. Whole
+    checkpoints are the files of an undivided run; those in parts need no more memory than each process has of it.
     """
     if by_user(ir, "accelerate.fsdp_config.fsdp_version") not in (None, 2):
         return {"fsdp_config.fsdp_version": 2}, ""
@@ -184,9 +184,10 @@ def _sharding(chosen: _Choice, ir: IR, model: ModelFacts, hardware: HardwareFact
         values["parallelism_config.parallelism_config_dp_replicate_size"] = hardware.world_size // chosen.num_shards
         values["parallelism_config.parallelism_config_dp_shard_size"] = chosen.num_shards
     remark = (
-        "The machine's memory does not hold the whole state, so shards are saved, and no model at the end: join them "
+        "The machine's memory does not hold the whole state, so checkpoints are in parts; for the model at the end it "
+        "has to hold the weights: else stop before it, and join a checkpoint elsewhere with tune export."
     )
-    return values, "" if gathered else f"{remark}with accelerate merge-weights."
+    return values, "" if gathered else remark
 
 
 def _holds_whole_state(chosen: _Choice, ir: IR, model: ModelFacts, hardware: HardwareFacts) -> bool:

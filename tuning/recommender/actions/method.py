@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tuning.config.ir import IR
-from tuning.config.sections import ADAPTER_METHODS, ALORA_FIELDS, PROMPT_FIELDS, Peft
+from tuning.config.peft_fields import FIELD_OWNERS
+from tuning.config.sections import ADAPTER_METHODS, Peft
 from tuning.recommender.action import Action, Kind, Level, Recommendation, suggest
 from tuning.recommender.facts import Facts
 from tuning.recommender.values import by_user
@@ -39,7 +40,5 @@ class PeftMethod(Action):
 
 
 def _method_of(given: list[str]) -> str:
-    """Name the method that fields belong to; those of aLoRA and of prompt tuning are of no other."""
-    if set(given) & set(ALORA_FIELDS):
-        return "alora"
-    return "pt" if set(given) & set(PROMPT_FIELDS) else "lora"
+    """Name the method that fields belong to; those of aLoRA, of prompt tuning and of (IA)³ are of no other."""
+    return next((FIELD_OWNERS[name] for name in FIELD_OWNERS if name in given), "lora")

@@ -10,14 +10,22 @@ from tuning.recommender.action import Action, Kind, Recommendation, suggest
 from tuning.recommender.facts import Facts
 from tuning.recommender.learning_rates import measured
 from tuning.recommender.schedule import sequences_per_update, total_steps
-from tuning.recommender.values import counted, is_from_scratch, is_lora, is_prompt_tuning, parameters, two_digits
+from tuning.recommender.values import (
+    counted,
+    is_from_scratch,
+    is_ia3,
+    is_lora,
+    is_prompt_tuning,
+    parameters,
+    two_digits,
+)
 
 _REFERENCE_PARAMETERS = 8e9
 _REFERENCE_BATCH = 128
 _BATCH_RANGE = (0.55, 1.5)
 _FEW_STEPS, _FEW_STEPS_FACTOR = 100, 1.5
 _SCRATCH_RATE, _SCRATCH_PARAMETERS, _SCRATCH_RANGE = 6e-4, 125e6, (1e-4, 1e-2)
-_PROMPT_RATE = 3e-2
+_PROMPT_RATE, _IA3_RATE = 3e-2, 3e-3
 _SHORT_RUN_STEPS = 50
 _WARMUP_SHARE, _MOST_WARMUP_STEPS = 0.03, 100
 
@@ -27,6 +35,7 @@ _SWEEP = (
     "16: best 3e-3 to 4e-3 in full, 6e-3 to 1.2e-2 for LoRA"
 )
 _PROMPT = "PEFT's guide to prompt tuning of causal models: AdamW with 3e-2"
+_IA3 = "Liu et al., arXiv 2205.05638, section 3.4: 3e-3"
 _SCRATCH = (
     "Brown et al., arXiv 2005.14165, table 2.1: 6e-4 at 125 M, 1e-4 at 13 B; own runs, 225 steps of 16: best 6e-3 at "
     "0.17 M and 2e-3 to 4e-3 at 0.93 M"
@@ -62,6 +71,9 @@ class LearningRate(Action):
         if is_prompt_tuning(ir):
             comment = "A few virtual tokens need a rate far above that of weights."
             return suggest({"training.learning_rate": _PROMPT_RATE}, comment, Kind.MODEL_QUALITY, _PROMPT)
+        if is_ia3(ir):
+            comment = "Factors that begin at one need a rate above that of weights."
+            return suggest({"training.learning_rate": _IA3_RATE}, comment, Kind.MODEL_QUALITY, _IA3)
         batch, steps = sequences_per_update(ir, facts), total_steps(ir, facts)
         rate, parts = _at_this_size(_LORA if is_lora(ir) else _FULL, facts)
         if batch:
@@ -133,7 +145,7 @@ class WeightDecay(Action):
                 "The usual decay of pretraining.",
                 "Brown et al., arXiv 2005.14165, appendix B",
             )
-        elif is_lora(ir) or is_prompt_tuning(ir):
+        elif is_lora(ir) or is_prompt_tuning(ir) or is_ia3(ir):
             decay, comment, source = (
                 0.0,
                 "Decay would pull what is trained back to the untuned model.",

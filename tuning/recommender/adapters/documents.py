@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 from tuning.config.strict_yaml import load_yaml
+from tuning.config.text_files import read_text
 from tuning.errors import ConfigError, Problem, UserError
 
 
@@ -22,7 +24,7 @@ def read_document(path: str | Path) -> dict[str, Any]:
     """
     name = str(path)
     try:
-        text = Path(path).expanduser().read_bytes().decode("utf-8-sig")
+        text = read_text(Path(os.path.expanduser(path)))
     except UnicodeDecodeError as error:
         raise UserError(f"{name}: the file is not UTF-8 (byte {error.start}); save it as UTF-8") from error
     except OSError as error:
