@@ -17,11 +17,13 @@ logger = logging.getLogger("tuning")
 
 def ended(job: Callable[[], object]) -> int:
     """Do a job with a log, and end it with one message and an exit code: the job's own where it returns one."""
-    atexit.register(take_no_more_signals)
     try:
         with stop_on_request():
             console.set_up_logging()
-            result = job()
+            try:
+                result = job()
+            finally:
+                atexit.register(take_no_more_signals)  # now, so that it comes before what libraries do at the exit
     except (UserError, DiskFullError, Preempted) as error:
         return console.end(error.exit_code, str(error))
     except Exception as error:

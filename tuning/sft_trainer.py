@@ -35,7 +35,7 @@ from tuning.data.packing import check_rows_apart
 from tuning.data.skipped_rows import write_skipped
 from tuning.ending import ended
 from tuning.errors import EXIT_SUCCESS, Preempted, UserError
-from tuning.interruption import StopRequest, stop_on_request
+from tuning.interruption import StopRequest, stop_on_request, take_no_more_signals
 from tuning.job import Job, load_config
 from tuning.left_out import does_one_run, left_out
 from tuning.measurement import evaluate, measure_before_training, questions_for
@@ -47,7 +47,7 @@ from tuning.quantization import keep_adapters_in_float32, may_need_bitsandbytes
 from tuning.run import complete, run_folder, start_run
 from tuning.tokenizer import Additions
 from tuning.trackers.tracker import Tracker
-from tuning.world import check_world_size, rank
+from tuning.world import check_world_size, rank, world_size
 from tuning.wrapper import check_launch, check_made, check_wrapper
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ def train_by_command(job: Job) -> TrainResult:
         except Preempted:
             part()
             raise
+        if does_one_run():
+            take_no_more_signals()  # the run is over, and complete
         part()
         return result
 
@@ -128,6 +130,7 @@ def _train(
         record_data(config, preparation, tracker)
         trainer = build_trainer(config, job.document, preparation, tracker, request, additional_callbacks)
         request.raise_if_asked()
+        request.waits = world_size() > 1  # all processes stop at the end of one step
         run.record_model()
         tracker.track(additional_metrics, stage="additional")
         measure_before_training(trainer, config, questions, run_folder(config))

@@ -1,4 +1,4 @@
-"""The names of weights in safetensors, and whether such a file is whole."""
+"""The names of the files of models and adapters, and whether one of weights in safetensors is whole."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 ADAPTER_WEIGHTS = ("adapter_model.safetensors",)
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 def holds(folder: Path, names: tuple[str, ...]) -> bool:
@@ -36,6 +37,7 @@ def why_unreadable(folder: Path) -> str | None:
     """
     from safetensors import SafetensorError, safe_open
 
+    name = WEIGHTS[1]
     try:
         for name in _parts(folder):
             if Path(name).name != name or not (folder / name).is_file():

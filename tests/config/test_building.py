@@ -50,6 +50,7 @@ def refusal(**settings: Any) -> str:
         ({"dataset_text_field": "x", "data_formatter_template": "y"}, "conflicts with data.dataset_text_field"),
         ({"max_steps": 0}, "at least 1 (or -1: by epochs)"),
         ({"use_cpu": True, "fp16": True}, "float16 does not train on a CPU"),
+        ({"push_to_hub": True}, "training.push_to_hub: got True (from argument); is not done"),
         ({"train_from_scratch": True, "peft_method": "lora"}, "adapters need trained weights"),
         ({"exp_metadata": "not json"}, "metadata: got 'not json' (from argument); expected an object."),
     ],

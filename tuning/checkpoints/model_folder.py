@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ from tuning.full_disk import disk_full_error
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+_WEIGHTS_AND_ADAPTERS = ("model*.safetensors", "model.safetensors.index.json", "adapter_*")
 
 
 @contextlib.contextmanager
@@ -36,9 +38,18 @@ def fill_whole(folder: Path, accelerator: Accelerator) -> Iterator[Path]:
         raise
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        _remove_other_weights(folder, {path.name for path in draft.iterdir()})
         for path in sorted(draft.iterdir()):
             _replace(path, folder / path.name)
         draft.rmdir()
+
+
+def _remove_other_weights(folder: Path, names: Set[str]) -> None:
+    """Remove weights of an earlier model: an adapter beside a whole model, or a shard too many, would be loaded."""
+    for pattern in _WEIGHTS_AND_ADAPTERS:
+        for path in folder.glob(pattern):
+            if path.name not in names:
+                path.unlink()
 
 
 def _replace(path: Path, target: Path) -> None:

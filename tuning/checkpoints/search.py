@@ -30,9 +30,10 @@ def find_checkpoint(config: TuningConfig) -> str | None:
     if asked is False:
         return None
     if isinstance(asked, str):
-        if reason := why_torn(Path(asked)):
+        named = Path(asked).expanduser()
+        if reason := why_torn(named):
             raise UserError(f"{field}: '{asked}' is not a complete checkpoint: {reason}")
-        return _usable(Path(asked), config)
+        return _usable(named, config)
     folder = Path(str(config.training.output_dir)).expanduser()
     torn = dict(torn_checkpoints(folder))
     for checkpoint, reason in torn.items():
@@ -45,7 +46,7 @@ def find_checkpoint(config: TuningConfig) -> str | None:
 
 def checkpoints(folder: Path) -> list[Path]:
     """List the checkpoints of a run folder, whole or not, by their steps."""
-    found = [path for path in folder.glob("checkpoint-*") if path.is_dir() and _step(path).isdigit()]
+    found = [path for path in folder.glob("checkpoint-*") if path.is_dir() and _step(path).isdecimal()]
     return sorted(found, key=lambda path: int(_step(path)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ from tuning.checkpoints.marker import mark_whole, sync
 from tuning.checkpoints.search import UNFINISHED
 from tuning.errors import TuningError, UserError
 from tuning.full_disk import disk_full_error
+
+_LOST = re.compile("Connection (closed|reset) by peer")
+"""Source: gloo's words for a process that is gone."""
 
 
 class CheckpointedTrainer(SFTTrainer):
@@ -105,10 +109,17 @@ def told_as_unusable(checkpoint: str | None) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, TuningError):
+    except (torch.OutOfMemoryError, MemoryError, TuningError):
         raise
     except Exception as error:  # of the operating system, safetensors, torch, its archives, transformers and PEFT
+        if _has_lost_a_process(error):
+            raise
         raise _unusable(checkpoint, error) from error
+
+
+def _has_lost_a_process(error: Exception) -> bool:
+    """Tell whether another process died while all were loading, which says nothing of the checkpoint."""
+    return isinstance(error, torch.distributed.DistError) or bool(_LOST.search(str(error)))
 
 
 def _unusable(checkpoint: str | None, error: Exception) -> UserError:

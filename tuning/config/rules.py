@@ -147,6 +147,13 @@ def folders(config: TuningConfig) -> Iterator[Problem]:
         yield Problem("training.save_model_dir", "is the run folder, and both have a config.json", hint=hint)
 
 
+def pushing(config: TuningConfig) -> Iterator[Problem]:
+    """Refuse transformers' own upload: of the whole run folder, with the model's config.json in place of the run's."""
+    if dict(config.training)["push_to_hub"]:
+        hint = "After the run: tune export RUN --to torch --push_to_hub --hub_repo ORG/NAME."
+        yield Problem("training.push_to_hub", "is not done: transformers would send the whole run folder", hint=hint)
+
+
 def evaluation(config: TuningConfig) -> Iterator[Problem]:
     """Refuse a best model that is never looked for."""
     training = dict(config.training)
@@ -182,5 +189,6 @@ RULES: tuple[Callable[[TuningConfig], Iterable[Problem]], ...] = (
     adapters,
     quantization,
     folders,
+    pushing,
     evaluation,
 )

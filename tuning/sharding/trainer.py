@@ -83,6 +83,12 @@ class ShardedTrainer(CheckpointedTrainer):
                 return
         super()._load_from_checkpoint(resume_from_checkpoint, model)
 
+    def _load_best_model(self) -> None:
+        if self.accelerator.is_fsdp2:  # transformers looks for pickled weights
+            self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+        else:
+            super()._load_best_model()
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:
             return
