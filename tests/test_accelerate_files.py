@@ -17,6 +17,8 @@ import yaml
 from tuning.config.building import build_config
 from tuning.config.loading import load_mapping
 from tuning.config.shipped import named_configs
+from tuning.errors import ConfigError
+from tuning.job import load_config
 from tuning.launch.settings import launcher_words
 from tuning.world import launcher_asked_for
 
@@ -106,6 +108,12 @@ def test_a_flag_of_the_launcher_has_its_place_in_the_file(flag: str, value: Any,
 def test_a_flag_that_is_none_is_refused() -> None:
     (problem,) = load_mapping({"accelerate_launch_args": {"num_proceses": 4}}).problems
     assert str(problem).startswith("accelerate_launch_args.num_proceses: got 4 (from argument); there is no such field")
+
+
+def test_a_setting_that_accelerate_does_not_have_is_refused() -> None:
+    told = r"accelerate\.num_proceses: got 4 \(from argument\); accelerate has no such setting\. Did you mean 'num_proc"
+    with pytest.raises(ConfigError, match=told):
+        load_config({"accelerate": {"num_proceses": 4}})
 
 
 @pytest.mark.slow

@@ -29,20 +29,32 @@ def test_in_training_a_signal_is_noted_and_waits() -> None:
         assert request.signum == signal.SIGUSR1
 
 
+def test_the_same_signal_again_at_once_is_the_same_request() -> None:
+    with stop_on_request() as request:
+        request.waits = True
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert request.signum == signal.SIGTERM
+
+
 @pytest.mark.parametrize(
-    ("first", "again"),
-    [
-        (signal.SIGTERM, {signal.SIGTERM, signal.SIGINT}),
-        (signal.SIGINT, {signal.SIGTERM, signal.SIGINT}),
-        (signal.SIGUSR1, {signal.SIGUSR1}),
-    ],
+    ("first", "second"),
+    [(first, second) for first in (signal.SIGTERM, signal.SIGINT) for second in (signal.SIGTERM, signal.SIGINT)]
+    + [(signal.SIGUSR1, signal.SIGUSR1)],
 )
-def test_a_second_signal_acts_as_if_nobody_listened(first: signal.Signals, again: set[signal.Signals]) -> None:
-    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+def test_a_second_signal_acts_as_if_nobody_listened(
+    first: signal.Signals, second: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received: list[int] = []
+    monkeypatch.setattr("tuning.interruption._SAME_REQUEST_SECONDS", 0.0)
+    before = signal.signal(second, lambda signum, frame: received.append(signum))
     with stop_on_request() as request:
         request.waits = True
         os.kill(os.getpid(), first)
-        assert {signum for signum in SIGNALS if signal.getsignal(signum) == before[signum]} == again
+        assert received == []
+        os.kill(os.getpid(), second)
+    signal.signal(second, before)
+    assert (request.signum, received) == (first, [second])
 
 
 def test_once_the_model_is_saved_a_signal_ends_the_run_at_once(caplog: pytest.LogCaptureFixture) -> None:

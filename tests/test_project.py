@@ -48,7 +48,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # It loads what was saved, and takes prompts from the rows that the run held out.
     "export": FOUNDATION
     | {"console", "data", "manifest", "model", "preparation", "recommender", "saved_model", "tokenizer", "trackers"}
-    | {"plain_adapters", "sharding"},
+    # An export that is stopped leaves nothing behind.
+    | {"interruption", "plain_adapters", "sharding"},
     # Facts and training read rows through one reader; the reader imports no torch, which another test asserts.
     "recommender": FOUNDATION | {"data", "acceleration"},
     # A rule that acts is recorded.
@@ -68,12 +69,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checkpoints": FOUNDATION | {"recommender"},
     "baseline_callback": set(),
     "measurement": FOUNDATION | {"data", "evaluation", "trackers", "baseline_callback", "processes"},
-    "saved_model": FOUNDATION | {"model", "tokenizer"},
+    # Adapters are loaded on the base that they were trained on, which a plugin may have quantized.
+    "saved_model": FOUNDATION | {"acceleration", "model", "tokenizer"},
     "evaluate_cli": {"job"}
     | FOUNDATION
     | {"data", "evaluation", "trackers", "measurement", "saved_model", "sft_trainer", "tokenizer", "model"}
-    # Adapters are measured on the base that they were trained on, which a plugin may have quantized.
-    | {"preparation", "arguments", "console", "recommender", "acceleration"},
+    | {"preparation", "arguments", "console", "recommender"},
     "generate_cli": FOUNDATION | {"data", "evaluation", "saved_model", "tokenizer", "model", "console", "recommender"},
     "interruption": {"errors", "termination_log"},
     "stop_callback": {"errors", "interruption"},
@@ -102,7 +103,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipes": FOUNDATION | {"job", "sft_trainer"},
     "model_recipes": FOUNDATION | {"recipes", "evaluate_cli", "generate_cli"},
     "launch": FOUNDATION
-    | {"ending", "checkpoints", "console", "interruption", "job", "recipes", "recommender", "sft_trainer", "world"},
+    | {"ending", "checkpoints", "console", "interruption", "job", "manifest", "recipes", "recommender", "sft_trainer"}
+    | {"world"},
     "recipes_cli": FOUNDATION | {"ending", "job", "launch", "recipes", "recommender", "sft_trainer"},
     "schema_cli": FOUNDATION | {"recommender"},
     "completion": FOUNDATION | {"cli", "launch", "recipes"},

@@ -74,7 +74,8 @@ def test_a_refused_document_for_fsdp_is_launched_with_its_own_file(monkeypatch: 
 
 
 @pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE"])
-def test_what_a_launcher_would_not_set_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv(name, "first")
-    with pytest.raises(ConfigError, match=rf"{name}: got 'first' \(from environment\); expected a whole number"):
+@pytest.mark.parametrize("text", ["first", "²"])
+def test_what_a_launcher_would_not_set_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ConfigError, match=rf"{name}: got '{text}' \(from environment\); expected a whole number"):
         check_world_size(TuningConfig(), IR())

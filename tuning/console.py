@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.config.ir import leaves
+from tuning.errors import EXIT_INTERNAL_ERROR
 from tuning.recommender.action import Recommendation
 from tuning.termination_log import write_termination_log
 from tuning.trackers.redaction import redact_text
-from tuning.world import rank
+from tuning.world import is_first_here, rank
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -93,15 +94,25 @@ def tell_plugins(active: Mapping[str, str]) -> None:
 
 
 def end(exit_code: int, message: str) -> int:
-    """Say on standard error, and in the file that Kubernetes reads, why the run ended; returns the exit code."""
+    """Say on standard error, and in the file that Kubernetes reads, why the run ended; returns the exit code.
+
+    Wrong input and a stop are the same to all processes of a machine, and its first one tells of them.
+    """
     message = redact_text(message)
-    if rank() == 0:
+    if is_first_here():
         print(message, file=sys.stderr)
+        leave_cause(message)
+    elif exit_code == EXIT_INTERNAL_ERROR:
+        logger.error("rank %d: %s", rank(), message)
+    return exit_code
+
+
+def leave_cause(cause: str) -> None:
+    """Write why the run ended to the file that Kubernetes reads; a file that cannot be written is a warning."""
     try:
-        write_termination_log(message)
+        write_termination_log(cause)
     except OSError as error:
         logger.warning("TERMINATION_LOG_FILE: %s", error)
-    return exit_code
 
 
 def recommendation_lines(recommendations: Sequence[Recommendation]) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
@@ -22,6 +24,9 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _NOT_YET = "before the first step; run the same command again"
+_SAME_REQUEST_SECONDS = 2.0
+"""The supervisor passes a signal on within 0.1 s, or later on a busy machine; a person who presses Ctrl-C twice within
+this time has to press it again, which costs less than a checkpoint."""
 
 
 @dataclass
@@ -106,16 +111,30 @@ class _Listener:
 
     before: Mapping[int, Any]
     request: StopRequest = field(default_factory=StopRequest)
+    process_id: int = field(default_factory=os.getpid)
+    received: dict[int, float] = field(default_factory=dict)
+    """Signal -> when it came first, in seconds of the monotonic clock."""
 
     def receive(self, signum: int, frame: FrameType | None) -> None:
-        for each in {signum, *(_ENDING if signum in _ENDING else ())}:
+        now, alike = time.monotonic(), _ENDING if signum in _ENDING else (signum,)
+        is_soon = now - self.received.get(signum, -math.inf) < _SAME_REQUEST_SECONDS
+        if is_soon and os.getpid() == self.process_id:  # a forked worker is ended by whoever started it
+            return
+        if self.received.keys().isdisjoint(alike):
+            self.received[signum] = now
+            self.request.receive(signum)
+            return
+        for each in alike:
             signal.signal(each, self.before[each])
-        self.request.receive(signum)
+        signal.raise_signal(signum)
 
 
 @contextlib.contextmanager
 def stop_on_request() -> Iterator[StopRequest]:
     """Listen to SIGTERM, SIGINT and SIGUSR1 while a run goes on; a second signal acts as if nobody listened.
+
+    The same signal again at once is the same request: one that is sent to all processes of a job comes directly, and
+    is passed on by the supervisor, too.
 
     A SIGTERM after SIGUSR1, which schedulers send ahead of it as a warning, is a first one, too. A command listens from
     its start on, and the run in it takes the signals over.

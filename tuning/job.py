@@ -13,6 +13,7 @@ from tuning.config.accelerate_file import with_accelerate_file
 from tuning.config.building import build_config, complete, with_checked_values
 from tuning.config.control_fields import TrainerControl
 from tuning.config.decided import seed_of
+from tuning.config.export_fields import Export
 from tuning.config.files import missing_files, unusable_folders
 from tuning.config.ir import DEFAULT, IR
 from tuning.config.loading import load_ir, load_mapping
@@ -41,6 +42,8 @@ class Job:
     config: TuningConfig
     document: IR
     recommendations: tuple[Recommendation, ...]
+    goes_on: bool = False
+    """The run has begun before in its folder, and was started again: it is the same one, with a checkpoint or none."""
 
 
 def load_config(
@@ -65,9 +68,9 @@ def load_config(
         unusable_folders,
         missing_kernels,
         unusable_stanzas,
+        _unknown_settings,
         _unknown_wrapper,
         _unusable_rules,
-        _unusable_export,
     )
     nowhere = {} if needs_folder or loaded.ir.get("training.output_dir") else {"training": {"output_dir": "."}}
     ir = with_plugins(with_datasets(loaded.ir.merge(nowhere, DEFAULT), loaded.problems), loaded.problems)
@@ -79,7 +82,7 @@ def load_config(
     if given.recommender.recommend:
         ir, recommendations = recommend(ir)
     completed = (held_out_rows, rows_to_ask, unusable_quantization, unusable_plugins, _rules_without_evaluation)
-    config = build_config(ir, completed)
+    config = build_config(ir, (*completed, _unusable_export))  # which method trains is known by now
     return Job(config, complete(ir, config), tuple(recommendations))
 
 
@@ -110,6 +113,16 @@ def _with_controllers(ir: IR, problems: Sequence[Problem]) -> IR:
     return with_controllers(ir, problems)
 
 
+def _unknown_settings(config: TuningConfig) -> Iterator[Problem]:
+    if config.accelerate:
+        from tuning.recommender.adapters.accelerate_file import KEYS, OLD_KEYS
+
+        for key, value in config.accelerate.items():
+            if key not in KEYS | OLD_KEYS:
+                hint = did_you_mean(str(key), sorted(KEYS))
+                yield Problem(f"accelerate.{key}", "accelerate has no such setting", value, hint=hint)
+
+
 def _unknown_wrapper(config: TuningConfig) -> Iterator[Problem]:
     if (given := config.accelerate.get("distributed_type")) is not None:
         from tuning.recommender.adapters.accelerate_file import DISTRIBUTED_TYPES
@@ -134,7 +147,7 @@ def _rules_without_evaluation(config: TuningConfig) -> Iterator[Problem]:
 
 
 def _unusable_export(config: TuningConfig) -> Iterator[Problem]:
-    if config.export.export_formats:
+    if config.export != Export():
         from tuning.export.of_run import unusable_export
 
         yield from unusable_export(config)

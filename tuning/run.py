@@ -90,7 +90,8 @@ def start_run(
 ) -> Iterator[Run]:
     """Open the run folder and the tracker; a no-op tracker off rank zero. The state at the end is what happened.
 
-    A run goes on, as the same one in all trackers, where it has a checkpoint, or was interrupted before its first.
+    A run goes on, as the same one in all trackers, where it has a checkpoint or was started again (`resumed`), or was
+    interrupted before its first.
 
     Raises:
         UserError: the run folder cannot be written.

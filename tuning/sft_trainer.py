@@ -123,7 +123,8 @@ def _train(
     questions = questions_for(config, held_out_rows, encoding, preparation.tokenizer)
     with contextlib.ExitStack() as opened:
         with request.held():  # a tracker that is half there could not be told how the run ended
-            entered = start_run(config, job.document, job.recommendations, resumed=checkpoint is not None)
+            goes_on = job.goes_on or checkpoint is not None
+            entered = start_run(config, job.document, job.recommendations, resumed=goes_on)
             run = opened.enter_context(entered)
         tracker = run.tracker
         console.tell_start(preparation.prepared, checkpoint, config.data.streaming)

@@ -23,16 +23,21 @@ def rank(environ: Mapping[str, str] = os.environ) -> int:
     return _number(environ, "RANK", 0)
 
 
+def is_first_here(environ: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether this process is the first of its machine, whose log is its own."""
+    return _number(environ, "LOCAL_RANK", 0) == 0
+
+
 def _number(environ: Mapping[str, str], name: str, alone: int) -> int:
     """Read what a launcher has set; what is no number is told by `wrong_world_size`."""
     text = environ.get(name, "")
-    return int(text) if text.isdigit() else alone
+    return int(text) if text.isdecimal() else alone
 
 
 def wrong_world_size(config: TuningConfig) -> Iterator[Problem]:
     """Name a world size other than the one asked for; launchers may start fewer processes without a word."""
     for name in ("RANK", "WORLD_SIZE"):
-        if not os.environ.get(name, "0").isdigit():
+        if not os.environ.get(name, "0").isdecimal():
             yield Problem(name, "expected a whole number, as launchers set it", os.environ[name], "environment")
     path, value, asked = planned(config) or ("compute.num_processes", None, None)
     source = None
@@ -95,7 +100,7 @@ def launcher_asked_for(command: Sequence[str]) -> int | None:
     number = _option(words, "--num_processes") or _option(words, "--num-processes")
     if number is None and (file := _option(words, "--config_file") or _option(words, "--config-file")):
         number = _from_file(Path(file))
-    return int(number) if number is not None and str(number).isdigit() else None
+    return int(number) if number is not None and str(number).isdecimal() else None
 
 
 def _option(words: list[str], name: str) -> str | None:

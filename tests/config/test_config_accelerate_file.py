@@ -39,3 +39,15 @@ def test_a_file_that_is_none_of_accelerate_is_refused(text: str | None, told: st
 def test_the_switch_of_the_seed_turns_fsdp_on() -> None:
     assert load_mapping({"FSDP": True}).ir.get("accelerate.distributed_type") == "FSDP"
     assert load_mapping({"FSDP": False}).ir.get("accelerate") is None
+
+
+def test_what_names_no_file_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"accelerate\.config_file: got 5 \(from argument\); expected the name of a"):
+        with_accelerate_file(load_mapping({"accelerate": {"config_file": 5}}).ir)
+
+
+def test_a_dot_in_a_key_of_the_file_is_a_part_of_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "deepspeed.yaml"
+    file.write_text("deepspeed_config: {hooks: {layer.0: on_cpu}, offload: }\n")
+    ir = with_accelerate_file(load_mapping({"accelerate": {"config_file": str(file)}}).ir)
+    assert ir.get("accelerate") == {"deepspeed_config": {"hooks": {"layer.0": "on_cpu"}}}

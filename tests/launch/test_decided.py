@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -35,3 +36,15 @@ def test_a_restart_goes_on_from_a_checkpoint_and_changes_nothing_else(decided: D
     assert job.config.training.resume_from_checkpoint == "runs/first/checkpoint-3"
     assert job.config.model == decided.job.config.model
     assert job.recommendations == decided.job.recommendations
+
+
+def test_processes_read_keys_with_dots_as_they_were_given(decided: Decided, tmp_path: Path) -> None:
+    document = decided.job.document.merge({"metadata": {"team.name": "a", "team": {"size": 3}}}, "argument")
+    job = dataclasses.replace(decided.job, document=document)
+    write_decided(dataclasses.replace(decided, job=job), tmp_path / "run.json")
+    assert read_decided(tmp_path / "run.json").job.config.metadata == {"team.name": "a", "team": {"size": 3}}
+
+
+def test_processes_read_whether_the_run_has_begun_before(decided: Decided, tmp_path: Path) -> None:
+    write_decided(decided.as_begun(), tmp_path / "run.json")
+    assert read_decided(tmp_path / "run.json").job == dataclasses.replace(decided.job, goes_on=True)

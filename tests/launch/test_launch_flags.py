@@ -15,6 +15,9 @@ MACHINES = {"--nproc": "4", "--nnodes": "2", "--node_rank": "1", "--master_addr"
         ({"--nproc": "0"}, "--nproc: expected a whole number, at least 1, got '0'"),
         ({"--max_restarts": "-1"}, "--max_restarts: expected a whole number, at least 0, got '-1'"),
         ({"--nproc": "2", "--nnodes": "2"}, "--nnodes: several machines need --nproc, --node_rank and --master_addr"),
+        ({"--nproc": "²"}, "--nproc: expected a whole number, at least 1, got '²'"),
+        ({"--nproc": "2", "--master_port": "29501"}, "--master_port: it says how several machines meet; give --nnodes"),
+        ({"--nproc": "2", "--node_rank": "0"}, "--node_rank: it says how several machines meet; give --nnodes"),
         ({**MACHINES, "--node_rank": "2"}, "--node_rank: expected a number below --nnodes, 2, got 2"),
     ],
 )

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tuning.job import load_config
-from tuning.launch.decided import Decided
-from tuning.launch.launching import newest_checkpoint, started_again
+from tuning.launch.decided import Decided, read_decided
+from tuning.launch.launching import command_of, newest_checkpoint, started_again
 
 
 @pytest.fixture
@@ -51,3 +52,22 @@ def test_a_restart_takes_up_nothing_that_was_there_before_the_run(run: dict[str,
 def test_a_restart_without_a_checkpoint_stays_the_run_that_it_was(run: dict[str, Any]) -> None:
     assert resumed_from(run, None, resume_from_checkpoint=False) is None
     assert resumed_from(run, None, resume_from_checkpoint="elsewhere") == "elsewhere"
+
+
+@pytest.mark.parametrize("was_there", [False, True])
+def test_a_restart_is_the_same_run_where_the_run_has_begun(
+    run: dict[str, Any], tmp_path: Path, was_there: bool
+) -> None:
+    manifest = Path(run["output_dir"]) / "manifest.json"
+    manifest.parent.mkdir()
+    if was_there:
+        manifest.write_text("of an earlier run")
+    command = command_of(Decided("full_finetune", [], load_config(run)), [], tmp_path)
+    goes_on = []
+    for attempt in range(3):
+        command(attempt, tmp_path)
+        goes_on.append(read_decided(tmp_path / "run.json").job.goes_on)
+        if attempt == 1:
+            manifest.write_text("of this run")
+            os.utime(manifest, ns=(1, 1))
+    assert goes_on == [False, False, True]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,28 @@ def test_a_fault_while_stopping_is_told_as_one(tmp_path: Path) -> None:
     assert ranks_that_left(tmp_path, r0=203, r1=75).ending(launcher_code=1, was_stopped=True).code == 203
 
 
-def test_what_the_first_process_told_is_not_told_again(tmp_path: Path) -> None:
-    ending = ranks_that_left(tmp_path, r1=1, r0=1).ending(launcher_code=1, was_stopped=False)
-    assert ending.was_told
+@pytest.mark.parametrize(("code", "was_told"), [(1, True), (203, False)])
+def test_what_the_first_process_told_is_not_told_again_unless_another_one_is_the_cause(
+    code: int, was_told: bool, tmp_path: Path
+) -> None:
+    ending = ranks_that_left(tmp_path, r1=code, r0=code).ending(launcher_code=1, was_stopped=False)
+    assert ending.was_told == was_told
+
+
+def test_a_launcher_that_hangs_or_dies_after_a_good_run_spoils_nothing(tmp_path: Path) -> None:
+    assert ranks_that_left(tmp_path, r0=0, r1=0).ending(launcher_code=-9, was_stopped=False).code == 0
+
+
+def test_a_process_id_that_is_another_s_by_now_is_none_of_the_run(tmp_path: Path) -> None:
+    assert ranks_that_left(tmp_path, r0=None).running() == {}
+
+
+def test_ranks_wait_as_long_as_somebody_watches_them(tmp_path: Path) -> None:
+    ranks = Ranks(tmp_path, count=1)
+    waiting = threading.Thread(target=ranks.await_nobody_watching, daemon=True)
+    with ranks.watched():
+        waiting.start()
+        waiting.join(0.1)
+        assert waiting.is_alive()
+    waiting.join(60)
+    assert not waiting.is_alive()

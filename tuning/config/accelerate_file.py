@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tuning.config.ir import IR, leaves, nested
+from tuning.config.ir import IR
 from tuning.config.locations import located
 from tuning.config.strict_yaml import load_yaml
 from tuning.config.text_files import read_text
@@ -23,17 +23,31 @@ def with_accelerate_file(ir: IR, problems: Sequence[Problem] = ()) -> IR:
         ConfigError: the file cannot be read; holds `problems`, which were found before, too.
     """
     path = ir.get(_FILE)
-    if not isinstance(path, str):
+    if path is None:
         return ir
+    source = ir.sources.get(_FILE, "argument")
     try:
-        settings = read_accelerate_file(path, ir.sources.get(_FILE, "argument"))
+        if not isinstance(path, str):
+            raise ConfigError([Problem(_FILE, "expected the name of a file", path, source)])
+        settings = read_accelerate_file(path, source)
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems]) from error
-    merged = ir.without(_FILE)
-    for leaf, value in leaves({"accelerate": settings}):
-        if value is not None and merged.get(leaf) is None:
-            merged = merged.merge(nested(leaf, value), f"file {path}")
-    return merged
+    document = ir.without(_FILE)
+    added = _not_in(document.get("accelerate") or {}, settings)
+    return document.merge({"accelerate": added}, f"file {path}") if added else document
+
+
+def _not_in(given: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of which `given` says nothing, without nulls."""
+    added: dict[str, Any] = {}
+    for key, value in settings.items():
+        said = given.get(key)
+        if isinstance(value, Mapping) and value and isinstance(said, Mapping | None):
+            if inside := _not_in(said or {}, value):
+                added[key] = inside
+        elif said is None and value is not None:
+            added[key] = value
+    return added
 
 
 def read_accelerate_file(path: str, source: str) -> Mapping[str, Any]:

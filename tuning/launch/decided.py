@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning.config.building import build_config
-from tuning.config.ir import DEFAULT, IR, leaves, nested
+from tuning.config.ir import DEFAULT, IR, leaves
 from tuning.job import Job
 from tuning.recommender.action import Declined, Kind, Level, Overridden, Recommendation
 
@@ -26,7 +27,11 @@ class Decided:
     def going_on_from(self, checkpoint: str | None) -> Decided:
         """Return the same run, to be taken up at a checkpoint, whatever it was started from; None: at its newest."""
         document = self.job.document.merge({"training": {"resume_from_checkpoint": checkpoint}}, "a restart")
-        return Decided(self.recipe, self.argv, _job(document, self.job.recommendations))
+        return dataclasses.replace(self, job=_job(document, self.job.recommendations))
+
+    def as_begun(self) -> Decided:
+        """Return the same run, as one that has begun already and goes on in its folder."""
+        return dataclasses.replace(self, job=dataclasses.replace(self.job, goes_on=True))
 
 
 def write_decided(decided: Decided, file: Path) -> None:
@@ -38,6 +43,7 @@ def write_decided(decided: Decided, file: Path) -> None:
         "values": job.document.values,
         "sources": job.document.sources,
         "recommendations": [found.to_dict() for found in job.recommendations],
+        "goes_on": job.goes_on,
     }
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
         json.dump(content, stream)
@@ -48,7 +54,7 @@ def read_decided(file: Path) -> Decided:
     content = json.loads(file.read_text(encoding="utf-8"))
     recommendations = tuple(_recommendation(found) for found in content["recommendations"])
     job = _job(IR(content["values"], content["sources"]), recommendations)
-    return Decided(content["recipe"], content["argv"], job)
+    return Decided(content["recipe"], content["argv"], dataclasses.replace(job, goes_on=content["goes_on"]))
 
 
 def _job(document: IR, recommendations: tuple[Recommendation, ...]) -> Job:
@@ -56,11 +62,22 @@ def _job(document: IR, recommendations: tuple[Recommendation, ...]) -> Job:
 
     Defaults are left out of it: a field that nobody decided is not the same as one that somebody decided so.
     """
-    decided = IR()
-    for path, value in leaves(document.values):
-        if document.sources.get(path, DEFAULT) != DEFAULT and value is not None:
-            decided = decided.merge(nested(path, value), document.sources[path])
-    return Job(build_config(decided), document, recommendations)
+    values = _without_defaults(document.values, document.sources)
+    sources = {path: document.sources[path] for path, _ in leaves(values)}
+    return Job(build_config(IR(values, sources)), document, recommendations)
+
+
+def _without_defaults(values: Mapping[str, Any], sources: Mapping[str, str], prefix: str = "") -> dict[str, Any]:
+    """Leave the defaults and nulls out of an object; a dot in a key of the user's is no border between two."""
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            if inside := _without_defaults(value, sources, f"{path}."):
+                kept[key] = inside
+        elif sources.get(path, DEFAULT) != DEFAULT and value is not None:
+            kept[key] = value
+    return kept
 
 
 def _recommendation(found: Mapping[str, Any]) -> Recommendation:

@@ -19,6 +19,7 @@ LAUNCH_FLAGS = {
     "--max_restarts": "a number",
 }
 """Each flag, and what stands after it."""
+_SEVERAL_MACHINES = ("--node_rank", "--master_addr", "--master_port")
 _PORT = 29500
 """Source: torchrun's and accelerate's default."""
 
@@ -53,6 +54,8 @@ class Launch:
             raise UserError(
                 "--nnodes: several machines need --nproc, --node_rank and --master_addr, too, on each of them"
             )
+        if asked.nnodes == 1 and (needless := next((flag for flag in _SEVERAL_MACHINES if flag in given), None)):
+            raise UserError(f"{needless}: it says how several machines meet; give --nnodes, too, or leave it out")
         if asked.node_rank >= asked.nnodes:
             raise UserError(f"--node_rank: expected a number below --nnodes, {asked.nnodes}, got {asked.node_rank}")
         return asked
@@ -93,6 +96,6 @@ class Launch:
 
 def _number(given: Mapping[str, str], flag: str, least: int, default: int = 0) -> int:
     text = given.get(flag, str(default))
-    if not text.isdigit() or int(text) < least:
+    if not text.isdecimal() or int(text) < least:
         raise UserError(f"{flag}: expected a whole number, at least {least}, got {text!r}")
     return int(text)

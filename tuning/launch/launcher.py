@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
+
+from tuning.interruption import SIGNALS
 
 
 def main() -> int:
@@ -12,11 +16,23 @@ def main() -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    _leave_stops_to_the_ranks()
     try:
         launch()
     except ChildFailedError:
         return 1
     return 0
+
+
+def _leave_stops_to_the_ranks() -> None:
+    """Do nothing at a request to stop, which the supervisor passes on to the processes of the run.
+
+    torch's launcher would end them, and give them 30 seconds; a checkpoint may take longer. It is no `SIG_IGN`, which
+    they would inherit.
+    """
+    os.environ["PET_SIGNALS_TO_HANDLE"] = "SIGHUP,SIGQUIT"
+    for signum in SIGNALS:
+        signal.signal(signum, lambda number, frame: None)
 
 
 if __name__ == "__main__":

@@ -38,17 +38,18 @@ def launch(name: str, recipe: Recipe, words: Sequence[str], given: Mapping[str, 
     decided = Decided(name, list(sys.argv), job)
     with tempfile.TemporaryDirectory(prefix="tune-launch-") as folder:
         start = launcher_words(job.document, Path(folder))
-        command = _command(decided, start, Path(folder))
+        command = command_of(decided, start, Path(folder))
         return supervise(command, Path(folder), asked.num_ranks_here(job.document), asked.max_restarts)
 
 
-def _command(decided: Decided, start: Sequence[str], folder: Path) -> Callable[[int, Path], list[str]]:
+def command_of(decided: Decided, start: Sequence[str], folder: Path) -> Callable[[int, Path], list[str]]:
     """Return what makes the words of an attempt; a later one goes on from what earlier ones saved."""
     file = folder / "run.json"
-    before = newest_checkpoint(decided)
+    before, begun_before = newest_checkpoint(decided), begun(decided)
 
     def command(attempt: int, left_in: Path) -> list[str]:
-        write_decided(started_again(decided, before) if attempt else decided, file)
+        run = started_again(decided, before) if attempt else decided
+        write_decided(run if begun(decided) == begun_before else run.as_begun(), file)
         return [*start, "-m", "tuning.launch.rank", str(file), str(left_in)]
 
     return command
@@ -65,6 +66,16 @@ def started_again(decided: Decided, before: tuple[str, int] | None) -> Decided:
     if newest is None:
         return decided if isinstance(asked, str) else decided.going_on_from(None)
     return decided.going_on_from(newest[0])
+
+
+def begun(decided: Decided) -> int | None:
+    """Return when the manifest of the run folder was written, which a run does when it begins; None: there is none."""
+    from tuning.manifest import MANIFEST_FILE
+
+    folder = Path(str(decided.job.config.training.output_dir)).expanduser()
+    with contextlib.suppress(OSError):
+        return (folder / MANIFEST_FILE).stat().st_mtime_ns
+    return None
 
 
 def newest_checkpoint(decided: Decided) -> tuple[str, int] | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +23,7 @@ def main(argv: Sequence[str]) -> int:
     here = Ranks(folder, count=1)
     here.leave_id(rank())
     exit_on_request()  # from here on a signal may come while all that follows is imported
+    threading.Thread(target=stop_where_nobody_watches, args=[here], daemon=True).start()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # as `tune` does
     from tuning.ending import ended
     from tuning.launch.decided import read_decided
@@ -35,6 +38,12 @@ def main(argv: Sequence[str]) -> int:
     if rank() != 0:
         here.await_first(_SECONDS_FOR_THE_FIRST)  # it has the message
     return code
+
+
+def stop_where_nobody_watches(ranks: Ranks) -> None:
+    """Ask this process to stop when the supervisor is gone: the run may be started anew in the same folder."""
+    ranks.await_nobody_watching()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tuning.console import leave_cause
 from tuning.errors import EXIT_INTERNAL_ERROR, EXIT_PREEMPTED, EXIT_SUCCESS
 from tuning.interruption import SIGNALS
 from tuning.launch.ranks import Ending, Ranks
@@ -20,8 +21,9 @@ logger = logging.getLogger("tuning")
 _LONGEST_PAUSE = 60.0
 """Seconds; the pause before a restart doubles up to it, beginning with one second."""
 _LOOK_SECONDS = 0.1
-_MOST_SECONDS_AFTER_RANKS = 60.0
-"""Longest wait for a launcher whose processes are all gone. torch's own waits 30 s before it kills."""
+_MOST_SECONDS_AFTER_RANKS = 360.0
+"""Longest wait for a launcher whose processes are all gone. Source: torch's own waits up to 300 s for the launchers of
+the other machines (`exit_barrier_timeout`), and 30 s before it kills."""
 
 
 def supervise(command: Callable[[int, Path], Sequence[str]], folder: Path, num_ranks: int, max_restarts: int) -> int:
@@ -42,23 +44,50 @@ def supervise(command: Callable[[int, Path], Sequence[str]], folder: Path, num_r
             logger.warning("%s; restart %d of %d in %g s", ending.cause, attempt + 1, max_restarts, pause)
             if _is_stopped_within(pause, received):
                 return EXIT_PREEMPTED
-    if ending.code not in (EXIT_SUCCESS, EXIT_PREEMPTED) and not (ending.was_told and max_restarts == 0):
-        logger.warning("%s; it is not started again", ending.cause)
+    _tell(ending, attempt, max_restarts)
     return ending.code
+
+
+def _tell(ending: Ending, attempt: int, max_restarts: int) -> None:
+    """Say how the last attempt ended where no process of it has; after a success no earlier cause stays."""
+    if ending.code == EXIT_SUCCESS and attempt:
+        leave_cause("")
+    if ending.code in (EXIT_SUCCESS, EXIT_PREEMPTED):
+        return
+    if not ending.was_told:
+        leave_cause(ending.cause)
+    if not (ending.was_told and max_restarts == 0):
+        logger.warning("%s; it is not started again", ending.cause)
 
 
 def _attempt(words: Sequence[str], ranks: Ranks, received: list[int]) -> Ending:
     """Run the command once, in a session of its own: a terminal's Ctrl-C reaches this process alone."""
-    process = subprocess.Popen(words, start_new_session=True)
     passed_on: dict[int, int] = {}
-    try:
-        while process.poll() is None:
-            _pass_on(received, ranks, passed_on)
-            time.sleep(_LOOK_SECONDS)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+    with ranks.watched():
+        process = subprocess.Popen(words, start_new_session=True)
+        try:
+            last_seen = time.monotonic()
+            while process.poll() is None and time.monotonic() - last_seen < _MOST_SECONDS_AFTER_RANKS:
+                _pass_on(received, ranks, passed_on)
+                if ranks.running() or len(ranks.ids()) < ranks.count:
+                    last_seen = time.monotonic()
+                time.sleep(_LOOK_SECONDS)
+        finally:
+            _kill(process, ranks)
     return ranks.ending(process.returncode, was_stopped=bool(received))
+
+
+def _kill(launcher: subprocess.Popen[bytes], ranks: Ranks) -> None:
+    """Leave nothing of an attempt running: another one would train beside it, in the same folder.
+
+    torch starts each process of a run in a session of its own, which outlives a launcher that was killed.
+    """
+    if launcher.poll() is None:
+        os.killpg(launcher.pid, signal.SIGKILL)
+        launcher.wait()
+    for process_id in ranks.running().values():
+        with contextlib.suppress(OSError):
+            os.kill(process_id, signal.SIGKILL)
 
 
 def _pass_on(received: Sequence[int], ranks: Ranks, passed_on: dict[int, int]) -> None:
@@ -66,9 +95,9 @@ def _pass_on(received: Sequence[int], ranks: Ranks, passed_on: dict[int, int]) -
 
     The launcher gets none: it would give its processes 30 seconds, and a checkpoint may take longer.
     """
-    for process_id in ranks.ids().values() if received else ():
+    for process_id in ranks.running().values() if received else ():
         for signum in received[passed_on.get(process_id, 0) :]:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(OSError):
                 os.kill(process_id, signum)
         passed_on[process_id] = len(received)
 

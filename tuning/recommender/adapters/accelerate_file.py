@@ -50,6 +50,8 @@ KEYS = frozenset(
     }
 )
 """Every key that accelerate's loader takes; it refuses a file with any other."""
+OLD_KEYS = frozenset({"dynamo_backend", "fp16"})
+"""Keys that it still reads, and turns into others. Source: `BaseConfig.process_config` of accelerate 1.x."""
 DISTRIBUTED_TYPES = frozenset(
     {
         *(
