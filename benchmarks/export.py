@@ -176,7 +176,7 @@ def _measured(case: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _export(model: Path, kind: str, quantize: str | None, out: Path) -> dict[str, Any]:
     from tuning.export.exporter import Options
     from tuning.export.exporting import export_model
-    from tuning.export.loaded import model_bytes
+    from tuning.export.weights import model_bytes
     from tuning.export.source import find_source
 
     gc.collect()

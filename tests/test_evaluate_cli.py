@@ -48,6 +48,12 @@ def test_metrics_and_models_are_checked_before_anything_is_loaded(
     assert "Did you mean 'rouge'" in error
 
 
+def test_what_a_run_exports_is_no_concern_of_an_evaluation(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "./none", "--config", str(config), "export_formats=adapter"]) == 1
+    error = capsys.readouterr().err
+    assert "there is no such folder" in error and "export" not in error
+
+
 @pytest.mark.slow
 def test_a_model_is_measured_and_nothing_else_is_written(
     tiny_model: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -11,7 +11,7 @@ from tuning.plain_adapters import becomes_plain, keep_start, make_plain
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", ["pissa", "pissa_niter_2", "olora"])
-@pytest.mark.parametrize("scale", [{}, {"use_rslora": True}])
+@pytest.mark.parametrize("scale", [{}, {"use_rslora": True}, {"target_modules": ["q_proj", "embed_tokens"]}])
 def test_an_adapter_that_changed_its_base_says_the_same_on_the_base_as_it_was(
     start: str, scale: dict[str, Any], tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -21,7 +21,7 @@ def test_an_adapter_that_changed_its_base_says_the_same_on_the_base_as_it_was(
 
     made = get_peft_model(
         AutoModelForCausalLM.from_pretrained(tiny_model),
-        LoraConfig(r=4, target_modules="all-linear", init_lora_weights=start, **scale),  # type: ignore[arg-type]
+        LoraConfig(r=4, init_lora_weights=start, **{"target_modules": "all-linear", **scale}),  # type: ignore[arg-type]
     )
     keep_start(made, tmp_path)
     for name, parameter in made.named_parameters():

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning.acceleration.bitsandbytes_plugin import PATH as BITSANDBYTES
-from tuning.acceleration.stanzas import parted
 from tuning.config.decided import seed_of
 from tuning.config.loading import load_ir
 from tuning.config.schema import TuningConfig
@@ -63,6 +61,7 @@ _FIXED = {
     "tracking": {},
     "quantization": {},
     "acceleration": {"use_acceleration": False},
+    "export": {},
 }
 """What an evaluation does in one way: each row by itself, and nothing of training."""
 
@@ -98,11 +97,11 @@ def evaluate_saved(name: str, words: Sequence[str], base: str | None = None) -> 
     Raises:
         UserError: the model, the configuration or the rows cannot be used.
     """
-    from tuning.saved_model import find_model
+    from tuning.saved_model import find_model, quantizing_sections
 
     found = find_model(name, base)
     document = _document(words)
-    fixed = {**_FIXED, **(_quantization(document) if found.adapter is not None else {})}
+    fixed = {**_FIXED, **(quantizing_sections(document) if found.adapter is not None else {})}
     with tempfile.TemporaryDirectory(prefix="tune-evaluate-") as folder:
         config = _config(document, fixed, found, folder)
         result = _measure(config, found)
@@ -144,19 +143,6 @@ def _config(document: Mapping[str, Any], fixed: Mapping[str, Any], found: SavedM
     if not config.data.validation_data_path and not config.data.validation_fraction and not config.data.datasets:
         raise UserError("data.validation_fraction: there are no rows to measure on; give validation_data_path")
     return config
-
-
-def _quantization(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sections that quantize the base of adapters as their training did; empty where it did not."""
-    fields, acceleration = (document.get(name) or {} for name in ("quantization", "acceleration"))
-    adapters = {"peft_method": "lora"}  # whatever they are: what quantized weights are loaded for
-    if fields.get("load_in_4bit") or fields.get("load_in_8bit"):
-        return {"quantization": fields, "peft": adapters}
-    stanza = parted(acceleration.get("plugins") or {}, {BITSANDBYTES}).given.get(BITSANDBYTES)
-    if stanza is None or acceleration.get("use_acceleration") is False:
-        return {}
-    # Without the package the base would be another one, so that its absence is an error.
-    return {"acceleration": {"plugins": {BITSANDBYTES: stanza}, "strict_plugins": True}, "peft": adapters}
 
 
 def _base_of(found: SavedModel, document: Mapping[str, Any], name: str) -> SavedModel:

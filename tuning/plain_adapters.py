@@ -11,12 +11,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tuning.weight_files import ADAPTER_WEIGHTS
+from tuning.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 START_FOLDER = "adapter_at_start"
 _CHANGING = ("pissa", "olora")
 """Beginnings of the values of init_lora_weights that change the base, and change it exactly. Source: PEFT 0.21."""
-_CONFIG = "adapter_config.json"
+_A, _B = ("lora_A", "lora_embedding_A"), ("lora_B", "lora_embedding_B")
+"""Parts of the names of the weights (rank, in) and (out, rank), of linear layers and of embeddings. Source: PEFT."""
 
 
 def becomes_plain(init_lora_weights: object) -> bool:
@@ -35,7 +36,7 @@ def make_plain(folder: Path, run_folder: Path) -> None:
     """Turn a saved adapter into plain LoRA on the unchanged base, where its beginning has changed the base."""
     from safetensors.torch import load_file, save_file
 
-    file = folder / _CONFIG
+    file = folder / ADAPTER_CONFIG
     if not file.is_file():
         return
     config = json.loads(file.read_text(encoding="utf-8"))
@@ -50,9 +51,9 @@ def make_plain(folder: Path, run_folder: Path) -> None:
 def _both(name: str, now: Any, before: Any) -> Any:
     import torch
 
-    if "lora_A" in name:
+    if any(part in name for part in _A):
         return torch.cat([now, before], 0)
-    return torch.cat([now, -before], 1) if "lora_B" in name else now
+    return torch.cat([now, -before], 1) if any(part in name for part in _B) else now
 
 
 def _of_twice_the_rank(config: dict[str, Any]) -> dict[str, Any]:

@@ -6,19 +6,20 @@ import json
 import logging
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuning.acceleration.bitsandbytes_plugin import PATH as BITSANDBYTES
+from tuning.acceleration.stanzas import parted
 from tuning.config.schema import TuningConfig
 from tuning.errors import UserError, reason_of
 from tuning.model import load_model
 from tuning.tokenizer import ADDED_TOKENS_FILE, Additions, has_tokenizer, load_tokenizer
+from tuning.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, holds
 
 logger = logging.getLogger(__name__)
-
-_ADAPTER_CONFIG = "adapter_config.json"
-_ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ def find_model(name: str, base: str | None = None) -> SavedModel:
         UserError: an adapter is not whole, or its base is not there.
     """
     folder = Path(os.path.expanduser(name))
-    if not (folder / _ADAPTER_CONFIG).is_file():
+    if not (folder / ADAPTER_CONFIG).is_file():
         return SavedModel(str(folder) if folder.is_dir() else name, None, str(folder) if folder.is_dir() else name)
     named = base or _base_of(folder)
-    if not (folder / _ADAPTER_WEIGHTS).is_file():
-        raise UserError(f"{folder}: the adapter has no {_ADAPTER_WEIGHTS}; pickled weights are not loaded")
+    if not holds(folder, ADAPTER_WEIGHTS):
+        raise UserError(f"{folder}: the adapter has no {ADAPTER_WEIGHTS[0]}; pickled weights are not loaded")
     if named.startswith((".", "/", "~")) and not Path(os.path.expanduser(named)).is_dir():
         raise UserError(f"{folder}: the adapter's base is not there: {named}. Name it with --base")
     return SavedModel(named, folder, str(folder) if has_tokenizer(folder) else named)
@@ -87,22 +88,40 @@ def load_with_adapter(config: TuningConfig, adapter: Path | None, tokenizer: Any
         raise UserError(f"{adapter}: {told}") from error
 
 
+def quantizing_sections(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections that quantize the base of adapters as their training did; empty where it did not."""
+    fields, acceleration = (document.get(name) or {} for name in ("quantization", "acceleration"))
+    adapters = {"peft_method": "lora"}  # whatever they are: what quantized weights are loaded for
+    if fields.get("load_in_4bit") or fields.get("load_in_8bit"):
+        return {"quantization": fields, "peft": adapters}
+    stanza = parted(acceleration.get("plugins") or {}, {BITSANDBYTES}).given.get(BITSANDBYTES)
+    if stanza is None or acceleration.get("use_acceleration") is False:
+        return {}
+    # Without the package the base would be another one, so that its absence is an error.
+    return {"acceleration": {"plugins": {BITSANDBYTES: stanza}, "strict_plugins": True}, "peft": adapters}
+
+
 def _base_of(folder: Path) -> str:
-    document = _read(folder / _ADAPTER_CONFIG)
+    document = read_json(folder / ADAPTER_CONFIG)
     base = document.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
-        raise UserError(f"{folder / _ADAPTER_CONFIG}: names no base_model_name_or_path. Name the base with --base")
+        raise UserError(f"{folder / ADAPTER_CONFIG}: names no base_model_name_or_path. Name the base with --base")
     return base
 
 
 def _embedding_size(folder: Path) -> int | None:
     if not (folder / ADDED_TOKENS_FILE).is_file():
         return None
-    size = _read(folder / ADDED_TOKENS_FILE).get("new_embedding_size")
+    size = read_json(folder / ADDED_TOKENS_FILE).get("new_embedding_size")
     return size if isinstance(size, int) else None
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        UserError: there is none.
+    """
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -42,6 +42,8 @@ def refusal(**settings: Any) -> str:
             "got 'lroa' (from argument); expected one of: none, lora, alora, pt, ia3. Did you mean 'lora'",
         ),
         ({"peft_method": "ia3", "r": 8}, "is of peft_method=lora, and peft_method is ia3"),
+        ({"peft_method": "pt", "use_dora": True}, "is of peft_method=lora, and peft_method is pt"),
+        ({"peft_method": "pt", "target_modules": "q_proj"}, "is of peft_method=lora, and peft_method is pt"),
         ({"peft_method": "lora", "feedforward_modules": "down_proj"}, "is of peft_method=ia3"),
         ({"lora_dropout": 1.5}, "expected a number, at least 0, below 1"),
         ({"aim_remote_server_port": 99999}, "at most 65535"),

@@ -17,6 +17,7 @@ from tuning.cli import main
         (["./none"], "the following arguments are required: --to"),
         (["./none", "--to", "tourch"], "Did you mean 'torch'?"),
         (["./none", "--to", "torch", "--out"], "expected one argument"),
+        (["./" + "n" * 300, "--to", "torch"], "it cannot be looked at: File name too long"),
     ],
 )
 def test_bad_words_are_one_message_and_exit_code_1(
@@ -41,6 +42,15 @@ def test_nothing_is_written_where_something_is_refused(
     assert main(["export", *words]) == 1
     assert "export.export_quantize: got 'q3'" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", ["5GiB", "500B", "0GB", "0.0 MB", "GB"])
+def test_a_size_that_the_library_cannot_read_is_refused(
+    size: str, tiny_config_only_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--to", "torch", "--max-shard-size", size, "--out", str(tmp_path / "out")]
+    assert main(["export", str(tiny_config_only_model), *words]) == 1
+    assert "expected a size such as 5GB" in capsys.readouterr().err
 
 
 def test_a_folder_where_nothing_can_be_written_is_refused(
@@ -69,6 +79,31 @@ def test_a_disk_that_is_full_half_way_is_told_and_nothing_is_left(tiny_model: Pa
     assert done.returncode != 0
     assert "the export cannot be written to" in done.stderr
     assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+STOPPED = """
+import signal, sys
+from tuning.cli import main
+from tuning.export.exporters import EXPORTERS
+from tuning.export.torch_export import TorchExporter
+
+class Stopped(TorchExporter):
+    def write(self, loaded, folder, options):
+        super().write(loaded, folder, options)
+        signal.raise_signal(signal.SIGTERM)
+
+EXPORTERS._registered["stopped"] = Stopped
+sys.exit(main(sys.argv[1:]))
+"""
+"""Adds a format that is stopped once its weights are written, and not yet compared."""
+
+
+@pytest.mark.slow
+def test_an_export_that_is_stopped_leaves_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STOPPED, "export", str(tiny_model), "--to", "stopped"]
+    done = subprocess.run([*command, "--out", str(tmp_path / "out")], capture_output=True, text=True)
+    assert (done.returncode, "stopped by SIGTERM during the export" in done.stderr) == (75, True), done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

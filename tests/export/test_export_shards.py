@@ -35,8 +35,9 @@ def test_parts_become_what_transformers_would_have_saved(in_parts: Path, tiny_mo
     assert all(weight.equal(theirs.state_dict()[name]) for name, weight in ours.state_dict().items())
 
 
-def test_the_run_of_a_checkpoint_in_parts_is_known(in_parts: Path) -> None:
+def test_the_run_of_a_checkpoint_in_parts_is_known(in_parts: Path, tmp_path: Path) -> None:
     with opened_source(str(in_parts)) as source:
         assert (source.run_folder, source.architecture) == (in_parts.parent, "LlamaForCausalLM")
         assert (source.weights_folder / "model.safetensors").is_file()
+        assert (source.origin, source.name) == (in_parts, f"{tmp_path.name}-checkpoint-3")
     assert not source.weights_folder.exists()

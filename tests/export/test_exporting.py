@@ -54,6 +54,24 @@ def test_a_planted_fault_is_found_and_nothing_is_left(
     assert list(tmp_path.iterdir()) == []
 
 
+class Overtaken(TorchExporter):
+    """The format torch, while somebody else writes to the folder that it is to have."""
+
+    def write(self, loaded: Loaded, folder: Path, options: Options) -> None:
+        super().write(loaded, folder, options)
+        (folder.parent / "out").mkdir()
+        (folder.parent / "out" / "theirs").touch()
+
+
+def test_what_has_come_to_be_there_meanwhile_stays(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(EXPORTERS._registered, "overtaken", Overtaken)
+    with pytest.raises(UserError, match="has come to be there"):
+        export_model(find_source(str(tiny_model)), "overtaken", tmp_path / "out", replace=True)
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["out", "out/theirs"]
+
+
 def test_an_export_tells_how_it_was_compared(tiny_model: Path, tmp_path: Path) -> None:
     made = export(tiny_model, "torch", tmp_path / "out")
     told = json.loads((tmp_path / "out" / "export.json").read_text())
@@ -85,7 +103,7 @@ def test_a_folder_that_is_no_export_is_never_replaced(tiny_model: Path, tmp_path
 def test_a_full_disk_is_refused_before_anything_is_loaded(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuning.export.refusals.model_bytes", lambda source: 2**60)
+    monkeypatch.setattr("tuning.export.exporter.model_bytes", lambda source: 2**60)
     with pytest.raises(UserError, match="GiB are needed on the disk"):
         export(tiny_model, "torch", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -93,6 +93,7 @@ def test_mistral_ends_where_its_window_begins(
         ({"architectures": ["MixtralForCausalLM"]}, "gguf takes GPT2LMHeadModel"),
         ({"rope_scaling": {"rope_type": "longrope"}}, "rope_type longrope"),
         ({"hidden_act": "relu"}, "got 'relu'"),
+        ({"architectures": ["Qwen3ForCausalLM"], "use_sliding_window": True}, "use_sliding_window"),
         ({"architectures": ["Gemma2ForCausalLM"], "head_dim": 8, "hidden_act": None}, "query_pre_attn_scalar 256"),
     ],
     ids=lambda value: str(value)[:30],

@@ -79,8 +79,15 @@ def test_rows_without_a_token_get_a_name() -> None:
 
 
 def test_more_tokens_than_rows_are_refused() -> None:
-    with pytest.raises(ValueError, match="has 5 tokens, and the model 4"):
+    with pytest.raises(ValueError, match="has ids up to 4, and the model's embeddings end at 3"):
         vocabulary_of(byte_level([BYTES]), 4)
+
+
+def test_an_id_beyond_the_rows_is_refused_where_ids_before_it_are_free() -> None:
+    tokenizer = byte_level([BYTES])
+    tokenizer.document["added_tokens"][1]["id"] = 9
+    with pytest.raises(ValueError, match="has ids up to 9"):
+        vocabulary_of(tokenizer, 6)
 
 
 def test_pieces_are_scored_by_the_order_of_their_merges() -> None:

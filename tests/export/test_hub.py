@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -33,6 +34,17 @@ def test_without_a_token_nothing_is_exported(
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     assert main(["export", "./none", "--to", "torch", "--push_to_hub", "--hub_repo", "a/b"]) == 1
     assert "set HF_TOKEN" in capsys.readouterr().err
+
+
+def test_an_adapter_whose_base_is_a_folder_here_is_not_sent(
+    tiny_config_only_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {"peft_type": "LORA", "base_model_name_or_path": str(tiny_config_only_model)}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    (tmp_path / "adapter_model.safetensors").touch()
+    words = ["--to", "adapter", "--push_to_hub", "--hub_repo", "a/b", "--dry_run"]
+    assert main(["export", str(tmp_path), *words]) == 1
+    assert "name it with --base ORG/NAME" in capsys.readouterr().err
 
 
 @pytest.mark.slow

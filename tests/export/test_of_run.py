@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tuning.cli import main as tune
 from tuning.config.building import build_config
 from tuning.config.loading import load_mapping
 from tuning.config.schema import TuningConfig
-from tuning.errors import UserError
+from tuning.errors import ConfigError, UserError
 from tuning.export.of_run import export_run, unusable_export
+from tuning.job import load_config
 
 slow = pytest.mark.slow
 
@@ -99,6 +103,9 @@ def test_nothing_is_exported_where_nobody_asks(tmp_path: Path, tiny_config_only_
         ({"export_formats": "adapter", "peft_method": "lora", "add_special_tokens": "<t>"}, "embeddings whole"),
         ({"export_formats": "adapter", "peft_method": "lora", "init_lora_weights": "loftq"}, "changed the base"),
         ({"export_formats": "torch", "export_max_shard_size": "big"}, "expected a size"),
+        ({"export_formats": "torch", "export_quantize": "q8_0"}, "none of export_formats has types; gguf has"),
+        ({"export_formats": "torch", "deepspeed": {"zero_optimization": {"stage": 3}}}, "with ZeRO stage 3"),
+        ({"export_formats": "torch", "export_dir": "n" * 300}, "it cannot be a folder: File name too long"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -107,6 +114,43 @@ def test_what_a_run_could_not_export_is_told_before_it_trains(
 ) -> None:
     (problem,) = unusable_export(asking(tiny_config_only_model, **settings))
     assert told in str(problem)
+
+
+def test_a_folder_that_is_taken_is_told_before_training(tiny_config_only_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "torch").mkdir()
+    config = asking(tiny_config_only_model, export_formats="torch", export_dir=str(tmp_path))
+    assert [problem.path for problem in unusable_export(config)] == ["export.export_dir"]
+    (tmp_path / "torch" / "export.json").write_text("{}")
+    assert list(unusable_export(config)) == [], "an earlier export is replaced"
+
+
+def test_a_base_that_is_quantized_on_disk_is_told_before_training(tiny_config_only_model: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_config_only_model, base)
+    document = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**document, "quantization_config": {"quant_method": "gptq"}}))
+    (problem,) = unusable_export(asking(base, export_formats="torch,adapter", peft_method="lora"))
+    assert "its weights are quantized (gptq)" in str(problem)
+
+
+def test_a_base_from_the_hub_is_known_by_the_copy_that_is_kept(tiny_config_only_model: Path, tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--org--base" / "snapshots" / ("a" * 40)
+    shutil.copytree(tiny_config_only_model, snapshot)
+    hub: dict[str, Any] = {"revision": "a" * 40, "cache_dir": str(tmp_path), "export_formats": "adapter"}
+    (problem,) = unusable_export(asking(Path("org/base"), **hub))
+    assert "the model is no adapter" in str(problem)
+
+
+def test_the_method_is_known_when_formats_are_judged(tiny_config_only_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "The heron waits."}\n')
+    base = tmp_path / "base"
+    shutil.copytree(tiny_config_only_model, base)
+    save_file({"w": np.zeros(3, np.float32)}, base / "model.safetensors")
+    given = {"model_name_or_path": str(base), "training_data_path": str(tmp_path / "rows.jsonl"), "use_cpu": True}
+    given |= {"output_dir": str(tmp_path / "out")}
+    assert load_config({**given, "r": 4, "export_formats": "adapter"}).config.peft.peft_method == "lora"
+    with pytest.raises(ConfigError, match="PROMPT_TUNING adds tokens"):
+        load_config({**given, "num_virtual_tokens": 4, "export_formats": "torch"})
 
 
 def test_a_lora_may_become_everything(tiny_config_only_model: Path) -> None:

@@ -14,4 +14,6 @@ LORA_FIELDS = (
     *("r", "lora_alpha", "lora_dropout", "target_parameters", "bias", "use_rslora", "use_dora"),
     *("init_lora_weights", "loftq_config"),
 )
-"""Fields of low-rank adapters, which ia3 has not."""
+"""Fields of low-rank adapters, which ia3 and pt have not."""
+MODULE_FIELDS = ("target_modules", "exclude_modules", "modules_to_save")
+"""Fields that choose among the modules, none of which pt changes."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from tuning.config.peft_fields import FIELD_OWNERS, LORA_FIELDS
+from tuning.config.peft_fields import FIELD_OWNERS, LORA_FIELDS, MODULE_FIELDS
 from tuning.config.schema import TuningConfig
 from tuning.config.sections import ADAPTER_METHODS
 from tuning.errors import Problem
@@ -97,7 +97,8 @@ def adapters(config: TuningConfig) -> Iterator[Problem]:
     peft, method = config.peft, config.peft.peft_method
     if method is None:
         return
-    owners = {**FIELD_OWNERS, **(dict.fromkeys(LORA_FIELDS, "lora") if method == "ia3" else {})}
+    owners = {**FIELD_OWNERS, **(dict.fromkeys(LORA_FIELDS, "lora") if method in ("ia3", "pt") else {})}
+    owners |= dict.fromkeys(MODULE_FIELDS, "lora") if method == "pt" else {}
     for name, owner in owners.items():
         if owner != method and getattr(peft, name) is not None:
             yield Problem(f"peft.{name}", f"is of peft_method={owner}, and peft_method is {method}", hint="Keep one.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tuning.arguments import peft_config_of
 from tuning.doctor.finding import Finding
 from tuning.doctor.subject import Examples, Subject
+from tuning.weight_files import ADAPTER_CONFIG
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +64,7 @@ def _saved_difference(subject: Subject, model: Any, examples: Examples, folder: 
 
 
 def _loaded(subject: Subject, folder: Path) -> Any:
-    if (folder / "adapter_config.json").is_file():
+    if (folder / ADAPTER_CONFIG).is_file():
         from peft import PeftModel
 
         return PeftModel.from_pretrained(subject.tiny_model(), str(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from tuning.errors import Problem, UserError
 from tuning.export.exporter import QUANTIZE, Exporter, Options
-from tuning.export.loaded import Loaded, weight_files
-from tuning.export.source import ADAPTER_CONFIG, Source
+from tuning.export.loaded import Loaded, load_model_of, load_plain_tokenizer
+from tuning.export.source import Source
+from tuning.export.weights import weight_files
 from tuning.tokenizer import ADDED_TOKENS_FILE, Additions
+from tuning.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from tuning.export.exporter import Logits
 
-ADAPTER_FILE, NEW_EMBEDDINGS_FILE = "adapter_model.safetensors", "new_embeddings.safetensors"
+NEW_EMBEDDINGS_FILE = "new_embeddings.safetensors"
 INPUT, OUTPUT = "input_embeddings", "output_embeddings"
 _EMBEDDINGS = ("embed_tokens", "lm_head", "wte")
 _ON_THE_BASE_AS_IT_IS = ("gaussian", "eva", "orthogonal", "mica")
@@ -54,6 +57,10 @@ class AdapterExporter(Exporter):
         if others:
             yield Problem(f"{_PATH}.modules_to_save", "vLLM serves no trained modules", others, ADAPTER_CONFIG, _WHOLE)
 
+    def needed_bytes(self, source: Source, options: Options) -> float:
+        """Tell how large the adapter is, bytes; 0 before there is one."""
+        return _weights(source).stat().st_size if source.saved.adapter is not None else 0
+
     def weights_dtype(self, loaded: Loaded, options: Options) -> str:
         """Tell the type that the adapter's weights have."""
         from safetensors import safe_open
@@ -69,14 +76,14 @@ class AdapterExporter(Exporter):
 
         with safe_open(_weights(loaded.source), framework="pt") as weights:
             names = [name for name in weights.keys() if not _is_embedding(name)]  # noqa: SIM118 (no mapping)
-            save_file({name: weights.get_tensor(name) for name in names}, folder / ADAPTER_FILE)
+            save_file({name: weights.get_tensor(name) for name in names}, folder / ADAPTER_WEIGHTS[0])
         first = _first_new_row(loaded.source)
         _require_old_rows_as_they_were(loaded.source, loaded.model, first)
         new = _new_rows(loaded.model, first)
         if new:
             save_file(new, folder / NEW_EMBEDDINGS_FILE)
         config = {**(loaded.source.adapter_config or {}), "modules_to_save": None, "trainable_token_indices": None}
-        config["ensure_weight_tying"] = False
+        config |= {"ensure_weight_tying": False, "base_model_name_or_path": loaded.source.saved.base}
         (folder / ADAPTER_CONFIG).write_text(f"{json.dumps(config, indent=2)}\n", encoding="utf-8")
         _write_added_tokens(loaded, folder, first)
         loaded.tokenizer.save_pretrained(folder)
@@ -86,11 +93,11 @@ class AdapterExporter(Exporter):
         import torch
         from peft import PeftModel
         from safetensors.torch import load_file
-        from transformers import AutoModelForCausalLM
 
         from tuning.export.torch_export import torch_logits
 
-        base: Any = AutoModelForCausalLM.from_pretrained(source.saved.base, dtype=dtype, use_safetensors=True)
+        alone = dataclasses.replace(source, saved=dataclasses.replace(source.saved, adapter=None))
+        base: Any = load_model_of(alone, load_plain_tokenizer(source), dtype)
         file = folder / NEW_EMBEDDINGS_FILE
         if file.is_file():
             new, first = load_file(file), _first_new_row(source)
@@ -103,7 +110,7 @@ class AdapterExporter(Exporter):
 
 
 def _weights(source: Source) -> Path:
-    return Path(str(source.saved.adapter)) / ADAPTER_FILE
+    return Path(str(source.saved.adapter)) / ADAPTER_WEIGHTS[0]
 
 
 def _is_embedding(name: str) -> bool:

@@ -10,7 +10,8 @@ from typing import NoReturn
 from tuning.errors import EXIT_SUCCESS, UserError
 from tuning.export.exporter import Options
 from tuning.export.exporters import EXPORTERS
-from tuning.export.hub import Push, push_to_hub, refuse_push, sent_files
+from tuning.export.hub import Push, push_to_hub, refuse_local_base, refuse_push, sent_files
+from tuning.interruption import stop_on_request
 from tuning.recommender.cli import exit_code_of
 from tuning.registry import did_you_mean
 
@@ -30,7 +31,8 @@ def main(argv: Sequence[str]) -> int:
     if not argv:
         _parser().print_help()
         return EXIT_SUCCESS
-    return exit_code_of(_export, argv)
+    with stop_on_request() as request, request.ending_at_once("during the export; what is not whole is removed"):
+        return exit_code_of(_export, argv)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,7 +89,10 @@ def _export(argv: Sequence[str]) -> int:
     console.hide_progress_bars()
     options = Options(args.quantize.lower() if args.quantize else None, args.max_shard_size)
     with opened_source(args.model, args.base) as source:
+        if push is not None and args.to == "adapter":
+            refuse_local_base(source.saved.base)
         parent = source.run_folder / EXPORT_FOLDER if source.run_folder else Path(f"{source.name}-{EXPORT_FOLDER}")
+        parent = parent / (source.checkpoint or "")
         folder = args.out.expanduser() if args.out else parent / options.folder_name(args.to)
         made = export_model(source, args.to, folder, options)
     found = made.comparison

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import Problem
+from tuning.export.weights import model_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,8 +62,8 @@ HALF = Bound(max_difference=1e-4, relative=0.15, top_1=0.9)
 class Exporter:
     """The base of all formats: it takes every model and no quantization."""
 
-    package: str | None = None
-    """The package that writes or reads the format, as it is imported, where it comes with an extra."""
+    packages: tuple[str, ...] = ()
+    """The packages that write or read the format, as they are imported, where they come with an extra."""
     extra: str | None = None
     quantization_types: tuple[str, ...] = ()
     merges_adapters: bool = True
@@ -70,6 +71,10 @@ class Exporter:
     def problems(self, source: Source, options: Options) -> Iterator[Problem]:
         """Name what cannot be exported, from the names and the JSON files of the model alone."""
         return iter(())
+
+    def needed_bytes(self, source: Source, options: Options) -> float:
+        """Tell how large the export will be on the disk, bytes; 0 where that is not known."""
+        return model_bytes(source)
 
     def write(self, loaded: Loaded, folder: Path, options: Options) -> None:
         """Write the format into an empty folder. The model may be changed: nobody needs it afterwards."""

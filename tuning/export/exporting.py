@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -78,7 +78,7 @@ def export_model(
         comparison = _compared(exporter, source, draft, loaded, answers, prompts, dtype)
         _describe(draft, name, dtype, loaded, comparison, exporter, quantized)
         write_model_card(source, draft, name, dtype, comparison)
-        _set_in_place(draft, folder)
+        _set_in_place(draft, folder, replace)
     logger.info("export: %s is good: logits differ by up to %.2g", folder, comparison.max_difference)
     return Exported(folder, name, dtype, comparison, time.monotonic() - began)
 
@@ -108,7 +108,7 @@ def _compared(
 def _difference_to_quantized(loaded: Loaded, answers: list[Answers], prompts: Prompts) -> dict[str, Any] | None:
     """Tell how far the unquantized model is from the quantized one that was trained; None: it was not quantized."""
     quantization = quantization_of_run(loaded.source)
-    if quantization is None or loaded.source.saved.adapter is None:
+    if not quantization or loaded.source.saved.adapter is None:
         return None
     from tuning.export.torch_export import torch_logits
 
@@ -135,11 +135,12 @@ def _describe(
     exporter: Exporter,
     quantized: dict[str, Any] | None,
 ) -> None:
+    adapter, origin = loaded.source.saved.adapter, loaded.source.origin
     document = {
         "format": name,
         "dtype": dtype,
-        "base": loaded.source.saved.base,
-        "adapter": None if loaded.source.saved.adapter is None else str(loaded.source.saved.adapter),
+        "base": str(origin) if adapter is None else loaded.source.saved.base,
+        "adapter": None if adapter is None else str(origin),
         "architecture": loaded.source.architecture,
         "comparison": comparison.to_dict(),
         "allowed_difference": comparison.allowed(exporter.bound(dtype)),
@@ -165,10 +166,16 @@ def _vocab_size(model: Any) -> int:
     return int(model.get_input_embeddings().weight.shape[0])
 
 
-def _set_in_place(draft: Path, folder: Path) -> None:
-    """Give the draft its name; an earlier export goes when the new one has it."""
+def _set_in_place(draft: Path, folder: Path, replace: bool) -> None:
+    """Give the draft its name; an earlier export goes when the new one has it.
+
+    Raises:
+        UserError: something else has come to be there meanwhile.
+    """
     earlier = draft.with_name(f"{draft.name}.earlier")
-    if folder.exists():
+    if folder.exists() or folder.is_symlink():
+        if not (replace and (folder / EXPORT_FILE).is_file()):
+            raise UserError(f"--out: '{folder}' has come to be there during the export, which is removed")
         folder.rename(earlier)
     draft.rename(folder)
     shutil.rmtree(earlier, ignore_errors=True)
@@ -178,11 +185,13 @@ def _set_in_place(draft: Path, folder: Path) -> None:
 def _draft_of(folder: Path) -> Iterator[Path]:
     """Make a folder beside the goal that is renamed to it, or removed with all that is in it.
 
+    Its name is no other process's, on whatever machine: several may share the disk.
+
     Raises:
         UserError: nothing can be written there.
         DiskFullError: the disk takes no more.
     """
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}")
+    draft = folder.with_name(f".export-{secrets.token_hex(8)}")
     try:
         draft.mkdir(parents=True)
         yield draft

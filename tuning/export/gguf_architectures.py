@@ -72,7 +72,7 @@ def _rope_problems(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _attention_problems(found: Architecture, config: Mapping[str, Any]) -> Iterator[str]:
-    if found.name == "qwen2" and config.get("use_sliding_window"):
+    if found.name in ("qwen2", "qwen3") and config.get("use_sliding_window"):
         yield "use_sliding_window"
     if config.get("scale_attn_by_inverse_layer_idx"):
         yield "scale_attn_by_inverse_layer_idx"

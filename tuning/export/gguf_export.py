@@ -17,6 +17,7 @@ from tuning.export.gguf_tensors import Weight, llama3_factors, stored, stored_sh
 from tuning.export.gguf_tokenizer import unsupported_tokenizer, vocabulary_of
 from tuning.export.loaded import Loaded
 from tuning.export.source import Source
+from tuning.export.weights import model_bytes, num_weights
 
 if TYPE_CHECKING:
     from tuning.export.exporter import Logits
@@ -40,7 +41,7 @@ _BOUNDS = {
 class GgufExporter(Exporter):
     """A file with shape, weights, tokenizer and chat template; the weights go through memory one at a time."""
 
-    package, extra = "gguf", "gguf"
+    packages, extra = ("gguf",), "gguf"
     quantization_types = ("f32", *_BOUNDS)
 
     def __init__(self) -> None:
@@ -50,6 +51,15 @@ class GgufExporter(Exporter):
         """Refuse architectures and tokenizers that GGUF has no words for."""
         yield from unsupported(source.architecture, source.config)
         yield from unsupported_tokenizer(source.saved.tokenizer)
+
+    def needed_bytes(self, source: Source, options: Options) -> float:
+        """Tell how large the weights are in their new type, bytes."""
+        if options.quantize is None:
+            return model_bytes(source)
+        from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+        block, size = GGML_QUANT_SIZES[GGMLQuantizationType[options.quantize.upper()]]
+        return num_weights(source) * size / block
 
     def weights_dtype(self, loaded: Loaded, options: Options) -> str:
         """Tell the type of the weights with two dimensions."""

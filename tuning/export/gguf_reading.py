@@ -11,7 +11,7 @@ from typing import Any
 
 from tuning.errors import UserError
 from tuning.export.gguf_architectures import ARCHITECTURES
-from tuning.export.gguf_tensors import unpermuted, weights_of
+from tuning.export.gguf_tensors import PERMUTED, unpermuted, weights_of
 from tuning.export.loaded import load_plain_tokenizer
 from tuning.export.source import Source
 
@@ -24,7 +24,7 @@ def load_gguf(file: Path, source: Source, dtype: str, vocab_size: int) -> Any:
     """Load a model from a GGUF file, with the configuration that it had before, but for what the file says better."""
     from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 
-    config = AutoConfig.from_pretrained(source.saved.base)
+    config = AutoConfig.from_pretrained(source.saved.base, **source.loading)
     if source.architecture == "MistralForCausalLM":  # a Llama for readers of GGUF, transformers among them
         config = LlamaConfig(**{name: value for name, value in config.to_dict().items() if name != "model_type"})
         config.architectures = ["LlamaForCausalLM"]
@@ -96,7 +96,7 @@ def _load_by_weight(file: Path, config: Any, dtype: str) -> Any:
     for weight in weights_of(model, architecture, "F32"):
         tensor = stored[weight.name]
         array = dequantize(tensor.data, tensor.tensor_type)
-        if weight.source_name.endswith(("q_proj.weight", "k_proj.weight", "q_proj.bias", "k_proj.bias")):
+        if weight.source_name.endswith(PERMUTED):
             is_query = "q_proj" in weight.source_name
             array = unpermuted(array, config.num_attention_heads if is_query else config.num_key_value_heads)
         weight.tensor.copy_(torch.from_numpy(array.copy()).reshape(weight.tensor.shape))

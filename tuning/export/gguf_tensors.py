@@ -15,7 +15,8 @@ from tuning.export.gguf_architectures import Architecture, rope_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-_PERMUTED = ("q_proj.weight", "q_proj.bias", "k_proj.weight", "k_proj.bias")
+PERMUTED = ("q_proj.weight", "q_proj.bias", "k_proj.weight", "k_proj.bias")
+"""Ends of the names of weights whose rows GGUF has in another order."""
 _PLAIN = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """Types that torch has, too: GGUF's name -> torch's."""
 _IN_FLOAT32 = ("position_embd.weight",)
@@ -82,7 +83,7 @@ def stored(weight: Weight, architecture: Architecture, config: Any) -> np.ndarra
     from gguf.quants import quantize
 
     array = _as_numpy(weight)
-    if architecture.permutes_heads and weight.source_name.endswith(_PERMUTED):
+    if architecture.permutes_heads and weight.source_name.endswith(PERMUTED):
         heads = "num_attention_heads" if "q_proj" in weight.source_name else "num_key_value_heads"
         array = permuted(array, int(getattr(config, heads)))
     if is_transposed(weight.source_name, architecture):

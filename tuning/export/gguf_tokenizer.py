@@ -64,13 +64,20 @@ def vocabulary_of(tokenizer: Any, size: int) -> Vocabulary:
     kind = _kind(document)
     if kind is None:
         raise UserError(f"gguf: a tokenizer of type {document['model'].get('type')} cannot be written")
-    if len(tokenizer) > size:
-        raise UserError(f"gguf: the tokenizer has {len(tokenizer)} tokens, and the model {size}")
+    highest = _highest_id(document)
+    if highest >= size:
+        raise UserError(f"gguf: the tokenizer has ids up to {highest}, and the model's embeddings end at {size - 1}")
     tokens, types = _tokens(document, size)
     if kind == "gpt2":
         return Vocabulary(kind, tokens, types, _pre_tokenizer(document), _merges(document))
     _mark_pieces(document, tokens, types)
     return Vocabulary(kind, tokens, types, scores=_scores(document, tokens), adds_space=_adds_space(document))
+
+
+def _highest_id(document: Mapping[str, Any]) -> int:
+    """Return the highest id, which is more than the number of tokens where ids between have none."""
+    added = (token["id"] for token in document.get("added_tokens") or ())
+    return max((*document["model"]["vocab"].values(), *added), default=-1)
 
 
 def _kind(document: Mapping[str, Any]) -> str | None:

@@ -44,6 +44,16 @@ def refuse_push(push: Push) -> None:
         raise UserError(f"--push_to_hub: there is no token for the Hub; {_WHERE_A_TOKEN_IS}")
 
 
+def refuse_local_base(base: str) -> None:
+    """Refuse to send an adapter that names a folder of this machine as its base.
+
+    Raises:
+        UserError: it does.
+    """
+    if Path(base).expanduser().exists():
+        raise UserError(f"--push_to_hub: the adapter's base is a folder here, {base}; name it with --base ORG/NAME")
+
+
 def sent_files(folder: Path) -> Iterator[tuple[str, int]]:
     """List the files of an export that are sent, by name, and their sizes in bytes."""
     for file in sorted(folder.rglob("*")):

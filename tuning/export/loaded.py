@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tuning.config.schema import TuningConfig
-from tuning.config.sections import Model, Quantization
 from tuning.errors import UserError
-from tuning.export.source import CONFIG_FILE, Source, read_json
-from tuning.saved_model import load_with_adapter
+from tuning.export.source import Source, values_of_run
+from tuning.export.weights import stored_dtype
+from tuning.saved_model import load_with_adapter, quantizing_sections
 from tuning.tokenizer import Additions
 
 logger = logging.getLogger(__name__)
@@ -20,7 +20,6 @@ _ACTS_ON_ALL = (
     "aLoRA: merged weights act on every token, so the export says what the adapter says only where a text begins with "
     "the invocation; --to adapter keeps the two apart"
 )
-_SAFETENSORS_TYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 @dataclass
@@ -58,10 +57,10 @@ def load(source: Source) -> Loaded:
     return Loaded(source, load_model_of(source, tokenizer, stored), tokenizer, stored)
 
 
-def load_model_of(source: Source, tokenizer: Any, dtype: str, quantization: Quantization | None = None) -> Any:
-    """Load the base, and the adapter on it, ready to answer."""
-    section = Model.model_validate({**source.saved.settings(), "dtype": dtype})
-    config = TuningConfig(model=section, quantization=quantization or Quantization())
+def load_model_of(source: Source, tokenizer: Any, dtype: str, sections: Mapping[str, Any] | None = None) -> Any:
+    """Load the base, and the adapter on it, ready to answer; `sections` may quantize the base."""
+    model = {**source.saved.settings(), **source.loading, "dtype": dtype}
+    config = TuningConfig.model_validate({"model": model, **(sections or {})})
     return load_with_adapter(config, source.saved.adapter, tokenizer, Additions()).eval()
 
 
@@ -74,41 +73,11 @@ def load_plain_tokenizer(source: Source) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(source.saved.tokenizer)
+        return AutoTokenizer.from_pretrained(source.saved.tokenizer, **source.loading)
     except (OSError, ValueError) as error:
         raise UserError(f"no tokenizer can be loaded from '{source.saved.tokenizer}': {error}") from error
 
 
-def stored_dtype(source: Source) -> str:
-    """Tell the type of the weights on disk: that of the headers, else the one of the configuration."""
-    files = weight_files(source)
-    if files:
-        from safetensors import safe_open
-
-        with safe_open(files[0], framework="np") as weights:
-            found = {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118 (no mapping)
-        for name, dtype in _SAFETENSORS_TYPES.items():
-            if name in found:
-                return dtype
-    return str(source.config.get("dtype") or source.config.get("torch_dtype") or "float32")
-
-
-def weight_files(source: Source) -> list[Path]:
-    """List the files of the base's weights, where the base is a folder."""
-    return sorted(Path(source.saved.base).glob("*.safetensors")) if Path(source.saved.base).is_dir() else []
-
-
-def model_bytes(source: Source) -> int:
-    """Tell how large the weights are on disk, bytes; 0 where the base is on the Hub."""
-    return sum(file.stat().st_size for file in weight_files(source))
-
-
-def quantization_of_run(source: Source) -> Quantization | None:
-    """Read how the run quantized the base while it trained; None: not at all."""
-    if source.run_folder is None or not (source.run_folder / CONFIG_FILE).is_file():
-        return None
-    values = read_json(source.run_folder / CONFIG_FILE).get("values") or {}
-    section = values.get("quantization") or {}
-    if not (section.get("load_in_4bit") or section.get("load_in_8bit")):
-        return None
-    return Quantization.model_validate(section)
+def quantization_of_run(source: Source) -> dict[str, Any]:
+    """Read how the run quantized the base while it trained, as sections of a configuration; empty: not at all."""
+    return quantizing_sections(values_of_run(source.run_folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -10,8 +11,9 @@ from typing import Any
 
 from tuning.errors import UserError
 from tuning.export.comparison import Comparison
-from tuning.export.source import Source, read_json
+from tuning.export.source import Source
 from tuning.manifest import MANIFEST_FILE
+from tuning.saved_model import read_json
 from tuning.score_names import is_score
 from tuning.trackers.redaction import redact
 
@@ -48,7 +50,7 @@ def write_model_card(source: Source, folder: Path, name: str, dtype: str, compar
 
 def _front_matter(source: Source) -> Iterator[str]:
     """Lay out what the Hub reads: base, license and tags, as JSON, which YAML includes."""
-    found: dict[str, Any] = {"base_model": _named(source.saved.base), "pipeline_tag": "text-generation"}
+    found: dict[str, Any] = {"base_model": _named(_base(source)), "pipeline_tag": "text-generation"}
     license_name = _license(source)
     if license_name is not None:
         found["license"] = license_name
@@ -65,7 +67,7 @@ def _introduction(source: Source, name: str, dtype: str) -> Iterator[str]:
     what = "An adapter for" if name == "adapter" else "A model made from"
     license_name = _license(source) or "not stated beside its weights; look it up before you pass this on"
     yield from (f"# {source.name}", "")
-    yield from (f"{what} `{_named(source.saved.base)}` ({source.architecture}), as {name} in {dtype}.", "")
+    yield from (f"{what} `{_named(_base(source))}` ({source.architecture}), as {name} in {dtype}.", "")
     if name != "adapter" and source.invocation_tokens:
         yield from (
             "Merged from an aLoRA: use it with texts that begin with the invocation, on which it was compared.",
@@ -77,7 +79,7 @@ def _introduction(source: Source, name: str, dtype: str) -> Iterator[str]:
 def _loading(source: Source, name: str) -> Iterator[str]:
     command = _LOADING.get(name)
     if command is not None:
-        told = command.format(base=_named(source.saved.base), name=source.name, folder="FOLDER")
+        told = command.format(base=_named(_base(source)), name=source.name, folder="FOLDER")
         yield from ("## How to load it", "", "```", told, "```", "")
 
 
@@ -94,18 +96,27 @@ def _comparison(found: Comparison) -> Iterator[str]:
 
 
 def _scores(source: Source) -> Iterator[str]:
-    """Lay out the scores of eval.json, each number as it stands there."""
-    if source.run_folder is None or not (source.run_folder / "eval.json").is_file():
+    """Lay out the scores of what the run has ended with, each number as it stands in the run's folder."""
+    if source.run_folder is None or source.checkpoint is not None:
         return
     scores = {
         name: value
-        for name, value in read_json(source.run_folder / "eval.json").items()
+        for name, value in _measured(source.run_folder).items()
         if isinstance(value, (int, float)) and math.isfinite(value) and is_score(name)
     }
     if scores:
         yield from ("## Scores on held-out rows", "", "| score | value |", "|---|---|")
         yield from (f"| `{name}` | {json.dumps(value)} |" for name, value in scores.items())
         yield ""
+
+
+def _measured(run_folder: Path) -> dict[str, Any]:
+    """Read eval.json or eval.csv, whichever the run has written."""
+    if (run_folder / "eval.json").is_file():
+        return read_json(run_folder / "eval.json")
+    file = run_folder / "eval.csv"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return {row["metric"]: float(row["score"]) for row in csv.DictReader(lines) if row["score"]}
 
 
 def _training(source: Source) -> Iterator[str]:
@@ -157,9 +168,17 @@ def _manifest(source: Source) -> dict[str, Any]:
         return {}
 
 
+def _base(source: Source) -> str:
+    """Name the model that the training began with; of one that no run has made, the model itself."""
+    if source.adapter_config is not None:
+        return source.saved.base
+    section = (_manifest(source).get("config") or {}).get("values") or {}
+    return str(_at(section, "model.model_name_or_path") or source.saved.base)
+
+
 def _license(source: Source) -> str | None:
     """Read the license from the base's own card; a Hub id's card is not fetched for it."""
-    file = Path(source.saved.base) / CARD_FILE
+    file = Path(_base(source)).expanduser() / CARD_FILE
     try:
         head = file.read_text(encoding="utf-8").partition("\n---")[0]
     except (OSError, ValueError):

@@ -14,6 +14,7 @@ from tuning.export.exporter import QUANTIZE, Exporter, Options
 from tuning.export.loaded import Loaded
 from tuning.export.source import Source
 from tuning.export.traced import INPUTS, OUTPUT, trace
+from tuning.export.weights import num_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,12 +30,16 @@ _OPSET = 18
 class OnnxExporter(Exporter):
     """A graph in 32 bits, made by torch's exporter and checked with onnxruntime, with the tokenizer beside it."""
 
-    package, extra = "onnxruntime", "onnx"
+    packages, extra = ("onnx", "onnxruntime", "onnxscript"), "onnx"
 
     def problems(self, source: Source, options: Options) -> Iterator[Problem]:
         """Refuse a type: the graph computes in 32 bits, which every machine can."""
         if options.quantize is not None:
             yield Problem(QUANTIZE, "the format onnx is in 32 bits; gguf quantizes", options.quantize, "the export")
+
+    def needed_bytes(self, source: Source, options: Options) -> float:
+        """Tell that each weight takes 4 bytes, whatever it took before."""
+        return 4 * num_weights(source)
 
     def weights_dtype(self, loaded: Loaded, options: Options) -> str:
         """Tell that it is always 32 bits."""

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tuning.export.source import ADAPTER_CONFIG, Source, find_source, run_of
+from tuning.errors import UserError
+from tuning.export.source import Source, find_source, run_of
 from tuning.sharding.parts import has_parts, read_model_parts
-from tuning.weight_files import ADAPTER_WEIGHTS, WEIGHTS
+from tuning.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, WEIGHTS
 
 logger = logging.getLogger(__name__)
 
@@ -28,14 +29,21 @@ def opened_source(name: str, base: str | None = None) -> Iterator[Source]:
         UserError: it is nothing that can be exported, or its parts cannot be read.
     """
     folder = Path(name).expanduser()
-    if not has_parts(folder):
+    if not _has_parts(folder):
         yield find_source(name, base)
         return
     with tempfile.TemporaryDirectory(prefix="tune-parts-") as temporary:
         whole = Path(temporary) / folder.resolve().name
         logger.info("export: the parts of %s are put together", folder)
         write_whole_weights(folder, whole)
-        yield replace(find_source(str(whole), base), run_folder=run_of(folder))
+        yield replace(find_source(str(whole), base, run_of(folder)), in_parts=folder)
+
+
+def _has_parts(folder: Path) -> bool:
+    try:
+        return has_parts(folder)
+    except OSError as error:  # a name that is too long, above all
+        raise UserError(f"{folder}: it cannot be looked at: {error.strerror}") from error
 
 
 def write_whole_weights(checkpoint: Path, folder: Path) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tuning.errors import UserError
 from tuning.manifest import MANIFEST_FILE
-from tuning.saved_model import SavedModel, find_model
+from tuning.saved_model import SavedModel, find_model, read_json
+from tuning.weight_files import ADAPTER_CONFIG
 
-CONFIG_FILE, ADAPTER_CONFIG = "config.json", "adapter_config.json"
+CONFIG_FILE = "config.json"
 _MODEL_FOLDER = "model"
+_CHECKPOINT = re.compile(r"^checkpoint-\d+$")
+_LOADING = ("revision", "cache_dir", "trust_remote_code")
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,11 @@ class Source:
     """`config.json` of the model, of the base where there is an adapter."""
     adapter_config: dict[str, Any] | None = None
     run_folder: Path | None = None
+    loading: dict[str, Any] = field(default_factory=dict)
+    """`revision`, `cache_dir` and `trust_remote_code` that the run loaded its base with, where it had some."""
+
+    in_parts: Path | None = None
+    """The checkpoint in parts that was put together for this; None: it was whole."""
 
     @property
     def architecture(self) -> str:
@@ -42,18 +51,30 @@ class Source:
 
     @property
     def name(self) -> str:
-        """Name the model for people: by its run, else by its folder."""
-        return (self.run_folder or self.weights_folder).resolve().name
+        """Name the model for people: by its run, and its step where it is no run's last; else by its folder."""
+        name = (self.run_folder or self.weights_folder).resolve().name
+        return name if self.checkpoint is None else f"{name}-{self.checkpoint}"
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Name the checkpoint of a run that this is; None: it is what a run has ended with, or no run's."""
+        name = self.weights_folder.resolve().name
+        return name if self.run_folder is not None and _CHECKPOINT.match(name) else None
+
+    @property
+    def origin(self) -> Path | str:
+        """Name what training changed as it stands on the disk, or on the Hub."""
+        return self.in_parts or self.saved.adapter or self.saved.base
 
 
-def find_source(name: str, base: str | None = None) -> Source:
-    """Tell the parts of a run's folder, a model's folder or a Hub id.
+def find_source(name: str, base: str | None = None, run_folder: Path | None = None) -> Source:
+    """Tell the parts of a run's folder, a model's folder or a Hub id; `run_folder` is that of a model that has left it.
 
     Raises:
         UserError: it is none of them, or not whole.
     """
     folder = Path(name).expanduser()
-    run_folder = run_of(folder)
+    run_folder = run_folder or run_of(folder)
     model = folder
     if run_folder is not None and run_folder.resolve() == folder.resolve():
         model = _model_of_run(run_folder)
@@ -61,27 +82,28 @@ def find_source(name: str, base: str | None = None) -> Source:
         raise UserError(f"{name}: there is no such folder. Give a run's folder, or a model's")
     found = find_model(str(model) if folder.is_dir() else name, base)
     adapter_config = read_json(found.adapter / ADAPTER_CONFIG) if found.adapter else None
-    return Source(found, _config_of(found.base), adapter_config, run_folder)
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        UserError: there is none.
-    """
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: cannot be read as JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise UserError(f"{file}: expected a JSON object")
-    return document
+    loading = _loading_of(run_folder, base)
+    return Source(found, _config_of(found.base, loading), adapter_config, run_folder, loading)
 
 
 def run_of(folder: Path) -> Path | None:
     """Find the run: the folder itself, or that which the model's folder stands in."""
     return next((found for found in (folder, folder.parent) if (found / MANIFEST_FILE).is_file()), None)
+
+
+def values_of_run(run_folder: Path | None) -> dict[str, Any]:
+    """Read the sections of a run's configuration; none where there is no run."""
+    if run_folder is None or not (run_folder / CONFIG_FILE).is_file():
+        return {}
+    values = read_json(run_folder / CONFIG_FILE).get("values")
+    return values if isinstance(values, dict) else {}
+
+
+def _loading_of(run_folder: Path | None, base: str | None) -> dict[str, Any]:
+    """Read how the run loaded its base; a revision is that of the run's own base, and of no other one."""
+    section = values_of_run(run_folder).get("model") or {}
+    names = _LOADING if base is None else _LOADING[1:]
+    return {name: section[name] for name in names if section.get(name)}
 
 
 def _model_of_run(run_folder: Path) -> Path:
@@ -98,13 +120,14 @@ def _model_of_run(run_folder: Path) -> Path:
     raise UserError(f"{run_folder}: the run has saved no model; let it finish, or give a checkpoint's folder")
 
 
-def _config_of(base: str) -> dict[str, Any]:
+def _config_of(base: str, loading: Mapping[str, Any]) -> dict[str, Any]:
     if Path(base).is_dir():
         return read_json(Path(base) / CONFIG_FILE)
     from huggingface_hub import hf_hub_download
 
     try:
-        return read_json(Path(hf_hub_download(base, CONFIG_FILE)))
+        revision, cache_dir = loading.get("revision"), loading.get("cache_dir")
+        return read_json(Path(hf_hub_download(base, CONFIG_FILE, revision=revision, cache_dir=cache_dir)))
     except (OSError, ValueError) as error:  # what huggingface_hub raises is one of the two
         reason = " ".join(str(error).split()).rstrip(".")
         raise UserError(f"{base}: it is no folder here, and on the Hub: {reason}") from error

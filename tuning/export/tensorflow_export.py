@@ -15,6 +15,7 @@ from tuning.export.loaded import Loaded
 from tuning.export.source import Source
 from tuning.export.tensorflow_operations import OPERATIONS
 from tuning.export.traced import INPUTS, OUTPUT, trace
+from tuning.export.weights import num_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +31,7 @@ _UNNEEDED = ("_assert", "sym_constrain")
 class TensorflowExporter(Exporter):
     """What torch traces, operation by operation in TensorFlow's words, with the tokenizer beside it."""
 
-    package, extra = "tensorflow", "tensorflow"
+    packages, extra = ("tensorflow",), "tensorflow"
 
     def problems(self, source: Source, options: Options) -> Iterator[Problem]:
         """Refuse a type, for the graph computes in 32 bits, and architectures that nobody has tried."""
@@ -41,6 +42,10 @@ class TensorflowExporter(Exporter):
         if source.architecture not in ARCHITECTURES:
             told = f"tensorflow takes {', '.join(sorted(ARCHITECTURES))}"
             yield Problem("model.model_name_or_path", told, source.architecture, "the model's config.json")
+
+    def needed_bytes(self, source: Source, options: Options) -> float:
+        """Tell that each weight takes 4 bytes, whatever it took before."""
+        return 4 * num_weights(source)
 
     def weights_dtype(self, loaded: Loaded, options: Options) -> str:
         """Tell that it is always 32 bits."""

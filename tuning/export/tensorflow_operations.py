@@ -162,4 +162,4 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "where": lambda tf, dtype, condition, one, two: tf.where(condition, tf.cast(one, dtype), tf.cast(two, dtype)),
     "zeros": lambda tf, dtype, sizes, **_: _full(tf, dtype, sizes, 0),
 }
-"""By torch's name: those that the architectures of `traced.ARCHITECTURES` compute with."""
+"""By torch's name: those that the architectures of `gguf_architectures.ARCHITECTURES` compute with."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuning.errors import Problem, UserError
+from tuning.errors import Problem
 from tuning.export.exporter import QUANTIZE, Exporter, Options
 from tuning.export.loaded import Loaded
 from tuning.export.source import Source
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from tuning.export.exporter import Logits
 
-_SIZE = re.compile(r"^\d+ ?([KMGT]i?)?B$", re.IGNORECASE)
+_SIZE = re.compile(r"^(?=.*[1-9])\d+(\.\d+)? ?[KMGT]B$", re.IGNORECASE)
+"""What huggingface_hub can read, and is not 0."""
 
 
 class TorchExporter(Exporter):
@@ -42,7 +43,11 @@ class TorchExporter(Exporter):
         """Load it with transformers, from safetensors alone."""
         from transformers import AutoModelForCausalLM
 
-        return torch_logits(AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True))
+        trusted = source.loading.get("trust_remote_code", False)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=trusted
+        )
+        return torch_logits(model)
 
 
 def torch_logits(model: Any) -> Logits:
@@ -72,18 +77,13 @@ def unmergeable(source: Source) -> Iterator[Problem]:
     elif found.get("layer_replication"):
         told = "layer_replication uses a layer several times, which PEFT does not merge rightly"
     if told is not None:
-        yield Problem(path, told, hint="Export the adapter itself: --to adapter.")
+        yield Problem(path, told)
 
 
-def require_whole(source: Source) -> None:
-    """Refuse a base whose weights are quantized on disk: the unquantized ones are merged into.
-
-    Raises:
-        UserError: the base is quantized.
-    """
+def quantized_on_disk(source: Source) -> Iterator[Problem]:
+    """Name a base whose weights are quantized on disk: the unquantized ones are merged into."""
     method = (source.config.get("quantization_config") or {}).get("quant_method")
     if method is not None:
-        raise UserError(
-            f"{source.saved.base}: its weights are quantized ({method}), and an export starts from the unquantized "
-            "ones; name that model with --base"
-        )
+        told = f"its weights are quantized ({method}), and an export of the whole model starts from unquantized ones"
+        hint = "Export the adapter, or after the run name the unquantized base: tune export RUN --base MODEL --to …"
+        yield Problem("model.model_name_or_path", told, source.saved.base, "the base", hint)
