@@ -176,8 +176,8 @@ def _measured(case: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _export(model: Path, kind: str, quantize: str | None, out: Path) -> dict[str, Any]:
     from tuning.export.exporter import Options
     from tuning.export.exporting import export_model
-    from tuning.export.weights import model_bytes
     from tuning.export.source import find_source
+    from tuning.export.weights import model_bytes
 
     gc.collect()
     source, watch = _as_of_a_run(find_source(str(model)), out.parent / "run"), Watch()
