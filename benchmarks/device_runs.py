@@ -32,11 +32,15 @@ _RATES = {"full": 1e-3, "LoRA": 1e-2}
 
 @dataclass(frozen=True)
 class Way:
-    """A way to share a model between processes, as a configuration asks for it."""
+    """A way to share a model between processes, as a configuration asks for it.
+
+    One process has these settings, too, where the way takes up no checkpoints but its own.
+    """
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     package: str = "torch"
+    takes_its_own_alone: bool = False
 
 
 def _fsdp(state_dict_type: str) -> dict[str, Any]:
@@ -56,6 +60,7 @@ ZERO3 = Way(
         "training": {"use_cpu": False, "ddp_backend": "gloo"},
     },
     "deepspeed",
+    takes_its_own_alone=True,
 )
 WAYS = (DDP, FSDP2, FSDP2_PARTS, ZERO3)
 
@@ -94,7 +99,7 @@ def settings(inputs: Path, run: Path, method: str, way: Way, num_processes: int)
         "gradient_accumulation_steps": GLOBAL_BATCH // per_device // num_processes,
     }
     lora = {"peft_method": "lora", "lora_dropout": 0} if method == "LoRA" else {"peft_method": "none"}
-    return values | lora | (dict(way.settings) if num_processes > 1 else {})
+    return values | lora | (dict(way.settings) if num_processes > 1 or way.takes_its_own_alone else {})
 
 
 def command(inputs: Path, run: Path, method: str, way: Way, num_processes: int, *more: str) -> list[str]:

@@ -12,9 +12,6 @@ from tuning import __version__
 from tuning.cli import COMMANDS, Command, main
 
 HELP = Path(__file__).resolve().parent / "help"
-HALF_A_SECOND = 0.5
-MOST_TRIES = 8
-"""A machine that is busy with other things takes longer for the same; the least of some tries is what it takes."""
 
 
 @pytest.fixture
@@ -113,24 +110,13 @@ def test_help_reads_as_it_was_looked_at(name: str, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("words", [["--help"], ["ls"], ["validate", "run.json"], ["cat", "quickstart"]])
-def test_a_command_that_only_looks_takes_half_a_second_and_no_torch(
-    config: str, words: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    code = "import os, sys; from tuning.cli import main; main(sys.argv[1:]); t = os.times();"
-    code += "print(t.user + t.system, sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+def test_a_command_that_only_looks_imports_nothing_dear(config: str, words: list[str]) -> None:
+    code = "import sys; from tuning.cli import main; main(sys.argv[1:]);"
+    code += "print(sorted({'torch', 'transformers', 'trl', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    command = [sys.executable, "-c", code, *words]
     environment = {**os.environ, "PYTHONPATH": str(HELP.parent.parent)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # modules are compiled once, as where the package is installed
-    environment["PYTHONPYCACHEPREFIX"] = str(tmp_path_factory.getbasetemp() / "compiled")
-    took = []
-    for _ in range(MOST_TRIES):
-        command = [sys.executable, "-c", code, *words]
-        done = subprocess.run(command, cwd=Path(config).parent, env=environment, capture_output=True, text=True)
-        seconds, _, imported = done.stderr.strip().rpartition("\n")[2].partition(" ")
-        assert (done.returncode, imported) == (0, "[]"), done.stderr
-        took.append(float(seconds))
-        if took[-1] < HALF_A_SECOND:
-            break
-    assert min(took) < HALF_A_SECOND
+    done = subprocess.run(command, cwd=Path(config).parent, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.strip().rpartition("\n")[2]) == (0, "[]"), done.stderr
 
 
 def test_a_fault_of_ours_ends_a_command_with_203_and_a_traceback_in_the_log(

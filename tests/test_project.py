@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "world": FOUNDATION,
     "wrapper": FOUNDATION | {"world"},
     "processes": FOUNDATION | {"world"},
-    "sharding": FOUNDATION | {"checkpoints"},
+    "sharding": FOUNDATION | {"checkpoints", "processes"},
     "tokenizer": FOUNDATION | {"data"},
     "quantization": FOUNDATION,
     "architecture_check": FOUNDATION,

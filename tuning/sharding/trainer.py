@@ -1,4 +1,4 @@
-"""TRL's trainer with FSDP2: checkpoints without pickled weights, and none that only FSDP2 could take up."""
+"""TRL's trainer with FSDP2 or DeepSpeed: checkpoints that any number of processes takes up."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import torch
 from safetensors.torch import load_file
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
+from tuning.checkpoints.search import UNFINISHED
 from tuning.checkpoints.trainer import CheckpointedTrainer, told_as_unusable
-from tuning.sharding.deepspeed_parts import check_deepspeed_parts
+from tuning.sharding.deepspeed_parts import check_deepspeed_parts, is_divided_otherwise
 from tuning.sharding.parts import check_metadata, has_parts, load_model_parts, load_optimizer_parts
+from tuning.sharding.universal import load_in_universal_form
 from tuning.sharding.whole import copy_into, divided, gathered, gathered_model, weights_by_saved_name
 from tuning.weight_files import ADAPTER_WEIGHTS, WEIGHTS
 
@@ -36,6 +38,21 @@ class ShardedTrainer(CheckpointedTrainer):
             num_processes = self.args.world_size if self.is_deepspeed_enabled else None
             check_deepspeed_parts(Path(resume_from_checkpoint), num_processes)
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _prepare_for_training(self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None) -> Any:
+        if resume_from_checkpoint is None or not self._is_divided_otherwise(resume_from_checkpoint):
+            return super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+        prepared = super()._prepare_for_training(max_steps, train_dataloader, None)
+        self._divide_anew(resume_from_checkpoint)
+        self._load_optimizer_and_scheduler(resume_from_checkpoint)
+        return prepared
+
+    def _is_divided_otherwise(self, checkpoint: str) -> bool:
+        return self.is_deepspeed_enabled and is_divided_otherwise(Path(checkpoint), self.args.world_size)
+
+    def _divide_anew(self, checkpoint: str) -> None:
+        folder = Path(self._get_output_dir(None)) / UNFINISHED / "universal"
+        load_in_universal_form(self.model_wrapped, Path(checkpoint), folder, self.accelerator)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the whole model; of a checkpoint in parts only what is beside its weights."""
@@ -84,8 +101,11 @@ class ShardedTrainer(CheckpointedTrainer):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_best_model(self) -> None:
+        best = str(self.state.best_model_checkpoint)
         if self.accelerator.is_fsdp2:  # transformers looks for pickled weights
-            self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+            self._load_from_checkpoint(best)
+        elif self._is_divided_otherwise(best):
+            self._divide_anew(best)
         else:
             super()._load_best_model()
 

@@ -120,7 +120,7 @@ def test_the_method_is_named_in_two_ways(given: dict[str, Any], method: str | No
 
 
 def test_methods_that_are_not_trained_here_are_told_of() -> None:
-    assert set(lost(read_files(tuning={"peft_method": "ia3"}))) == {"peft_method"}
+    assert set(lost(read_files(tuning={"peft_method": "lokr"}))) == {"peft_method"}
 
 
 def test_the_data_file_decides_about_rows() -> None:

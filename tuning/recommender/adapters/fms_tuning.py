@@ -18,14 +18,20 @@ NOT_READ = {
     "data_config_path": "names another file; give that file itself",
 }
 """Keys of the tuning file without a counterpart here, with the reason."""
-_METHODS = {"lora": "lora", "alora": "alora", "pt": "pt", "none": "none", "full": "none"}
+_METHODS = {"lora": "lora", "alora": "alora", "pt": "pt", "ia3": "ia3", "none": "none", "full": "none"}
 
 
 def _read_method(value: Any) -> str:
     word = str(value).lower()
     if word not in _METHODS:
-        raise NotSayable(f"{value!r} is not trained here; there are lora, alora, pt and none")
+        raise NotSayable(f"{value!r} is not trained here; there are lora, alora, pt, ia3 and none")
     return _METHODS[word]
+
+
+def _write_method(value: Any) -> Any:
+    if value == "ia3":
+        raise NotSayable("fms-hf-tuning has no (IA)³")
+    return value
 
 
 def _read_padding_free(value: Any) -> bool:
@@ -53,7 +59,7 @@ def _write_modules(value: Any) -> Any:
 
 
 ROWS = (
-    Row("peft_method", "peft.peft_method", _read_method),
+    Row("peft_method", "peft.peft_method", _read_method, _write_method),
     Row("torch_dtype", "model.dtype"),
     Row("max_seq_length", "training.max_length"),
     Row("padding_free", "training.padding_free", _read_padding_free, _write_padding_free),
