@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from tuning.config.ir import IR
 from tuning.errors import UserError
-from tuning.recommender.adapters.launch import num_machines, num_processes
 
 LAUNCH_FLAGS = {
     "--nproc": "a number",
@@ -75,6 +74,8 @@ class Launch:
         Raises:
             UserError: they do not.
         """
+        from tuning.recommender.adapters.launch import num_machines
+
         if self.nnodes == 1 and num_machines(document) > 1:
             told = f"the configuration is for {num_machines(document)} machines"
             raise UserError(f"--nnodes: {told}; give --nnodes, --node_rank and --master_addr on each of them")
@@ -91,6 +92,8 @@ class Launch:
 
     def num_ranks_here(self, document: IR) -> int:
         """Return the processes of the run on this machine."""
+        from tuning.recommender.adapters.launch import num_machines, num_processes
+
         return num_processes(document) // num_machines(document)
 
 
