@@ -127,7 +127,7 @@ def test_the_data_file_decides_about_rows() -> None:
     made = read_files(document(TUNING), document(DATA))
     assert made.ir.get("data") == {
         **{"training_data_path": ["a.jsonl", "b.jsonl"], "validation_fraction": 0.1},
-        **{"dataset_conversation_field": "chats", "sampling_seed": 66},
+        **{"dataset_conversation_field": "chats", "sampling_seed": 66, "streaming": False},
     }
     told = lost(made)
     assert told["data.training_data_path"] == "data config says ['a.jsonl', 'b.jsonl']"

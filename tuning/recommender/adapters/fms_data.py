@@ -10,7 +10,6 @@ from tuning.config.ir import IR
 from tuning.data.data_config import data_config_of
 from tuning.errors import ConfigError
 from tuning.recommender.adapters.adapter import Imported
-from tuning.recommender.adapters.conversions import take_default
 from tuning.recommender.adapters.mapping import Reading, Row, Writing
 
 FORMATTED_TEXT = "formatted_text"
@@ -61,7 +60,6 @@ def _read_simply(document: Mapping[str, Any], source: str) -> Imported:
         reading.refuse("dataprocessor", processor, "expected an object")
     elif processor.get("type") == "default":
         reading.take("dataprocessor.type")
-    take_default(reading, "dataprocessor.streaming", False)
     for path, key in _PROCESSOR.items():
         reading.carry(Row(f"dataprocessor.{key}", path))
     for key in ("chat_template", "dataprocessor.chat_template"):
@@ -174,7 +172,7 @@ def write_data_config(writing: Writing) -> dict[str, Any]:
         datasets.append({"name": "validation", "data_paths": _as_list(held_out), "split": split})
     for dataset in datasets if handlers else ():
         dataset["data_handlers"] = handlers
-    return {"dataprocessor": {"streaming": False, **_processor(writing)}, "datasets": datasets}
+    return {"dataprocessor": _processor(writing), "datasets": datasets}
 
 
 def _processor(writing: Writing) -> dict[str, Any]:
