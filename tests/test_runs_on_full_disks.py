@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from small_files import files_of_at_most
 
 from tuning import train
 from tuning.checkpoints.marker import why_torn
@@ -18,17 +16,6 @@ from tuning.ending import ended
 from tuning.errors import EXIT_INTERNAL_ERROR
 
 pytestmark = pytest.mark.slow
-
-
-@contextlib.contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Let no file grow beyond a size, as if the disk were full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def end_of_a_run(model: Path, folder: Path, size: int, num_rows: int = 8, **settings: Any) -> int:

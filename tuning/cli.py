@@ -131,11 +131,9 @@ def _command(name: str, words: list[str]) -> int:
             from tuning.recipes_cli import run_recipe
 
             return run_recipe(name, words, [each.name for each in COMMANDS])
-    if name == "run" and not _HELP & set(words):
-        with stop_on_request():
-            return _function(command)(words)
     if not _HELP & set(words):
-        return _function(command)(words)
+        with stop_on_request() if name == "run" else contextlib.nullcontext():
+            return _function(command)(words)
     code = _told(command, words)
     print(f"\nexample:\n  {command.example}")
     return code

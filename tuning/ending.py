@@ -7,10 +7,9 @@ import logging
 from collections.abc import Callable
 
 from tuning import console
-from tuning.errors import EXIT_INTERNAL_ERROR, EXIT_SUCCESS, DiskFullError, Preempted, UserError
+from tuning.errors import EXIT_INTERNAL_ERROR, EXIT_SUCCESS, DiskFullError, Preempted, UserError, first_line
 from tuning.full_disk import full_disk
 from tuning.interruption import stop_on_request, take_no_more_signals
-from tuning.run import first_line
 
 logger = logging.getLogger("tuning")
 

@@ -100,6 +100,11 @@ def reason_of(error: BaseException) -> str:
     return text if isinstance(error, OSError | ValueError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text."""
+    return next(iter(str(error).splitlines()), "")
+
+
 def shown(value: Any) -> str:
     """Write a value for a message on one line, shortened where it is long."""
     text = repr(value)

@@ -36,7 +36,7 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def in_units(num_bytes: int) -> str:
+def in_units(num_bytes: float) -> str:
     """Write a number of bytes as people read it."""
     unit, size = next((entry for entry in _UNITS if num_bytes >= entry[1]), _UNITS[-1])
     return f"{num_bytes / size:,.1f} {unit}"

@@ -14,7 +14,7 @@ from typing import Any
 from tuning.checkpoints.search import UNFINISHED, torn_checkpoints
 from tuning.config.ir import IR
 from tuning.config.schema import TuningConfig
-from tuning.errors import Preempted, UserError
+from tuning.errors import Preempted, UserError, first_line
 from tuning.fingerprints import weights_fingerprint
 from tuning.full_disk import full_disk
 from tuning.manifest import Manifest, create_manifest, described_data, described_model, was_interrupted
@@ -147,11 +147,6 @@ def recommended_values(recommendations: tuple[Recommendation, ...]) -> dict[str,
         for found in recommendations
         for path, value in leaves(found.patch)
     }
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text."""
-    return next(iter(str(error).splitlines()), "")
 
 
 def write_json(path: Path, content: Any) -> None:

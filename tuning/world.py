@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +56,13 @@ def check_world_size(config: TuningConfig, document: IR) -> None:
     Raises:
         ConfigError: names the field, where it was set, and the command to launch with.
     """
-    found = [
-        problem if problem.source else dataclasses.replace(problem, source=document.sources.get(problem.path))
-        for problem in wrong_world_size(config)
-    ]
-    if found:
+    if found := [with_source(problem, document) for problem in wrong_world_size(config)]:
         raise ConfigError(found)
+
+
+def with_source(problem: Problem, document: IR) -> Problem:
+    """Return a problem that tells where the value came from, which the document knows where the problem does not."""
+    return replace(problem, source=problem.source or document.sources.get(problem.path, "the configuration"))
 
 
 def planned(config: TuningConfig) -> tuple[str, int, int] | None:

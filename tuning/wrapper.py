@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tuning.config.ir import IR
 from tuning.config.schema import TuningConfig
 from tuning.errors import ConfigError, Problem, UserError
-from tuning.world import how_to_launch, world_size
+from tuning.world import how_to_launch, with_source, world_size
 
 if TYPE_CHECKING:
     from trl.trainer.sft_config import SFTConfig
@@ -66,7 +66,7 @@ def check_launch(config: TuningConfig, document: IR) -> None:
     Raises:
         ConfigError: names the field, where it was set, and the command to launch with.
     """
-    if found := [_with_source(problem, document) for problem in wrong_launch(config)]:
+    if found := [with_source(problem, document) for problem in wrong_launch(config)]:
         raise ConfigError(found)
 
 
@@ -88,7 +88,7 @@ def check_wrapper(config: TuningConfig, document: IR, args: SFTConfig) -> None:
         told = f"{_name(asked.kind)} was asked for, and accelerate makes {made} of it here (its state is {state})"
         found.append(Problem(asked.path, told, asked.kind, asked.source, _instead(asked.kind, args)))
     if found:
-        raise ConfigError([_with_source(problem, document) for problem in found])
+        raise ConfigError([with_source(problem, document) for problem in found])
 
 
 def check_made(config: TuningConfig, distributed_type: str) -> None:
@@ -135,10 +135,3 @@ def _unable(config: TuningConfig, device: str) -> Iterator[Problem]:
 
 def _name(kind: str) -> str:
     return _NAMES.get(kind, _DDP)
-
-
-def _with_source(problem: Problem, document: IR) -> Problem:
-    if problem.source is not None:
-        return problem
-    source = document.sources.get(problem.path, "the configuration")
-    return Problem(problem.path, problem.expected, problem.value, source, problem.hint)

@@ -17,7 +17,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from tuning.checkpoints.losses import LossesCallback
 from tuning.checkpoints.marker import mark_whole, sync
 from tuning.checkpoints.search import UNFINISHED
-from tuning.errors import TuningError, UserError
+from tuning.errors import TuningError, UserError, first_line
 from tuning.full_disk import disk_full_error
 
 _LOST = re.compile("Connection (closed|reset) by peer")
@@ -123,7 +123,7 @@ def _has_lost_a_process(error: Exception) -> bool:
 
 
 def _unusable(checkpoint: str | None, error: Exception) -> UserError:
-    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    reason = first_line(error) or type(error).__name__
     how = "Take another with resume_from_checkpoint, or start anew with resume_from_checkpoint=false"
     return UserError(f"{checkpoint}: the checkpoint cannot be gone on from: {reason}. {how}.")
 

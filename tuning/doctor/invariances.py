@@ -12,7 +12,7 @@ from tuning.doctor.masks import mask_finding
 from tuning.doctor.packing import packing_finding
 from tuning.doctor.saving import saving_finding
 from tuning.doctor.subject import Subject, quiet
-from tuning.run import first_line
+from tuning.errors import first_line
 
 CHECKS: Mapping[str, Callable[[Subject], Finding]] = {
     "masks": mask_finding,

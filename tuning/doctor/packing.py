@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tuning.config.decided import training_value
 from tuning.doctor.finding import Finding
 from tuning.doctor.subject import Examples, Subject
-from tuning.run import first_line
+from tuning.errors import first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

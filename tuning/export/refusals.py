@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from tuning.errors import ConfigError, MissingExtraError, Problem
 from tuning.export.exporter import EXPORT_FILE, QUANTIZE, Exporter, Options
 from tuning.export.source import Source
 from tuning.export.torch_export import quantized_on_disk, unmergeable
+from tuning.full_disk import free_bytes, in_units
 from tuning.registry import did_you_mean
 
 OUT = "--out"
@@ -83,9 +83,9 @@ def _not_writable(folder: Path) -> Iterator[Problem]:
 
 
 def _no_room(size: float, folder: Path) -> Iterator[Problem]:
-    needed, free = size * _ROOM, shutil.disk_usage(_nearest(folder)).free
+    needed, free = size * _ROOM, free_bytes(folder.absolute().parent)
     if needed >= free:  # where nothing can be kept, as in /proc, none is free
-        told = f"{needed / 2**30:.1f} GiB are needed on the disk, and {free / 2**30:.1f} GiB are free"
+        told = f"{in_units(needed)} are needed on the disk, and {in_units(free)} are free"
         yield Problem(OUT, told, str(folder), "the export")
 
 

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuning.errors import Problem, UserError
-from tuning.export.exporter import QUANTIZE, Exporter, Options
+from tuning.export.exporter import Options
 from tuning.export.gguf_architectures import ARCHITECTURES
-from tuning.export.loaded import Loaded
 from tuning.export.source import Source
 from tuning.export.tensorflow_operations import OPERATIONS
-from tuning.export.traced import INPUTS, OUTPUT, trace
-from tuning.export.weights import num_weights
+from tuning.export.traced import INPUTS, OUTPUT, TracedExporter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,35 +26,36 @@ _UNNEEDED = ("_assert", "sym_constrain")
 """Beginnings of the names of operations that only check what was traced."""
 
 
-class TensorflowExporter(Exporter):
+class TensorflowExporter(TracedExporter):
     """What torch traces, operation by operation in TensorFlow's words, with the tokenizer beside it."""
 
     packages, extra = ("tensorflow",), "tensorflow"
 
     def problems(self, source: Source, options: Options) -> Iterator[Problem]:
-        """Refuse a type, for the graph computes in 32 bits, and architectures that nobody has tried."""
-        if options.quantize is not None:
-            yield Problem(
-                QUANTIZE, "the format tensorflow is in 32 bits; gguf quantizes", options.quantize, "the export"
-            )
+        """Refuse architectures that nobody has tried, too."""
+        yield from super().problems(source, options)
         if source.architecture not in ARCHITECTURES:
             told = f"tensorflow takes {', '.join(sorted(ARCHITECTURES))}"
             yield Problem("model.model_name_or_path", told, source.architecture, "the model's config.json")
 
-    def needed_bytes(self, source: Source, options: Options) -> float:
-        """Tell that each weight takes 4 bytes, whatever it took before."""
-        return 4 * num_weights(source)
+    def write_graph(self, program: ExportedProgram, folder: Path) -> None:
+        """Write the graph with variables for its weights.
 
-    def weights_dtype(self, loaded: Loaded, options: Options) -> str:
-        """Tell that it is always 32 bits."""
-        return "float32"
+        Raises:
+            UserError: the graph has operations that have no word here.
+        """
+        if unknown := sorted(_unknown_operations(program)):
+            raise UserError(f"tensorflow: no operation is known here for torch's {', '.join(unknown)}")
+        tf = _tensorflow()
+        module = tf.Module()
+        module.weights, bound = _weights(tf, program)
+        ends = [tf.TensorSpec([None, None], tf.int64, name=name) for name in INPUTS]
 
-    def write(self, loaded: Loaded, folder: Path, options: Options) -> None:
-        """Merge, trace, and write graph, weights, configuration and tokenizer."""
-        model = loaded.merged().float()
-        model.config.save_pretrained(folder)
-        loaded.tokenizer.save_pretrained(folder)
-        _save(trace(model), folder)
+        def serve(input_ids: Any, attention_mask: Any) -> dict[str, Any]:
+            return {OUTPUT: _run(tf, program, {**bound, INPUTS[0]: input_ids, INPUTS[1]: attention_mask})}
+
+        module.serve = tf.function(serve, input_signature=ends, autograph=False)
+        tf.saved_model.save(module, str(folder), {SIGNATURE: module.serve})
 
     def read(self, source: Source, folder: Path, dtype: str) -> Logits:
         """Load it with TensorFlow, and call the signature that is served."""
@@ -78,26 +77,6 @@ def _tensorflow() -> Any:
     """Import TensorFlow without its greetings; a fault still speaks."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     return importlib.import_module("tensorflow")
-
-
-def _save(program: ExportedProgram, folder: Path) -> None:
-    """Write the graph with variables for its weights.
-
-    Raises:
-        UserError: the graph has operations that have no word here.
-    """
-    if unknown := sorted(_unknown_operations(program)):
-        raise UserError(f"tensorflow: no operation is known here for torch's {', '.join(unknown)}")
-    tf = _tensorflow()
-    module = tf.Module()
-    module.weights, bound = _weights(tf, program)
-    ends = [tf.TensorSpec([None, None], tf.int64, name=name) for name in INPUTS]
-
-    def serve(input_ids: Any, attention_mask: Any) -> dict[str, Any]:
-        return {OUTPUT: _run(tf, program, {**bound, INPUTS[0]: input_ids, INPUTS[1]: attention_mask})}
-
-    module.serve = tf.function(serve, input_signature=ends, autograph=False)
-    tf.saved_model.save(module, str(folder), {SIGNATURE: module.serve})
 
 
 def _weights(tf: Any, program: ExportedProgram) -> tuple[list[Any], dict[str, Any]]:

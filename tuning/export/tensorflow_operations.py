@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tuning.errors import UserError
+
 _END = 2**63 - 1
 """Where torch's slices end that have no end."""
 
@@ -75,7 +77,7 @@ def _chunk(tf: Any, dtype: Any, tensor: Any, chunks: int, dim: int = 0) -> Any:
 def _index(tf: Any, dtype: Any, tensor: Any, indices: Sequence[Any]) -> Any:
     """Take single elements, by one tensor of positions for each dimension."""
     if len(indices) != len(tensor.shape) or any(index is None for index in indices):
-        raise NotImplementedError("an index that leaves dimensions out")
+        raise UserError("tensorflow: no operation is known here for an index that leaves dimensions out")
     nothing = sum(tf.zeros_like(index) for index in indices)
     return tf.gather_nd(tensor, tf.stack([index + nothing for index in indices], -1))
 

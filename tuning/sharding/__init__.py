@@ -1,1 +1,1 @@
-"""Models that FSDP2 divides over processes: saved whole or in parts, and taken up by any number of processes."""
+"""Models that FSDP2 or DeepSpeed divides: saved whole or in parts, and taken up by any number of processes."""

@@ -64,8 +64,6 @@ class ShardedTrainer(CheckpointedTrainer):
             self._save_beside_weights(Path(folder))
             return
         self._save(folder, state_dict=gathered_model(self.model))
-        if self.args.push_to_hub and not _internal_call:
-            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
     def _save_beside_weights(self, folder: Path) -> None:
         if not self.args.should_save:
