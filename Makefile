@@ -109,9 +109,11 @@ $(BIN)/python:
 $(QUICKSTART): pyproject.toml | $(BIN)/python
 	@echo "==> installing tuning[aim,mlflow] into $(VENV) (some minutes the first time)"
 	@$(PIP) --editable ".[aim,mlflow]"
+	@$(BIN)/python -m compileall -q tuning  # pip compiles what it copies, and this is not copied
 	@touch $@
 
 $(DEV): pyproject.toml | $(BIN)/python
 	@echo "==> installing tuning[dev] into $(VENV) (some minutes the first time)"
 	@$(PIP) --editable ".[dev]"
+	@$(BIN)/python -m compileall -q tuning  # pip compiles what it copies, and this is not copied
 	@touch $@

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
 from tuning.config.section import Section
@@ -87,7 +86,7 @@ def load_scenarios(path: Path, systems: Sequence[str]) -> list[Scenario]:
 def _document(path: Path) -> Mapping[str, Any]:
     try:
         document, problems = load_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError([Problem(str(path), f"cannot be read: {error}")]) from error
     if problems:
         raise ConfigError(problems)

@@ -11,9 +11,7 @@ from tuning.acceleration.configuration import unusable_plugins, unusable_stanzas
 from tuning.checkpoints.search import find_checkpoint
 from tuning.config.accelerate_file import with_accelerate_file
 from tuning.config.building import build_config, complete, with_checked_values
-from tuning.config.control_fields import TrainerControl
 from tuning.config.decided import seed_of
-from tuning.config.export_fields import Export
 from tuning.config.files import missing_files, unusable_folders
 from tuning.config.ir import DEFAULT, IR
 from tuning.config.loading import load_ir, load_mapping
@@ -133,21 +131,21 @@ def _unknown_wrapper(config: TuningConfig) -> Iterator[Problem]:
 
 
 def _unusable_rules(config: TuningConfig) -> Iterator[Problem]:
-    if config.trainer_control != TrainerControl():
+    if config.trainer_control.model_fields_set:
         from tuning.control.checks import unusable_rules
 
         yield from unusable_rules(config)
 
 
 def _rules_without_evaluation(config: TuningConfig) -> Iterator[Problem]:
-    if config.trainer_control != TrainerControl():
+    if config.trainer_control.model_fields_set:
         from tuning.control.checks import rules_without_evaluation
 
         yield from rules_without_evaluation(config)
 
 
 def _unusable_export(config: TuningConfig) -> Iterator[Problem]:
-    if config.export != Export():
+    if config.export.model_fields_set:
         from tuning.export.of_run import unusable_export
 
         yield from unusable_export(config)

@@ -12,6 +12,9 @@ from tuning.config.ir import IR
 from tuning.config.schema import TuningConfig
 from tuning.errors import ConfigError, Problem
 
+_LAUNCHED_BY_ACCELERATE = "ACCELERATE_USE_CPU"
+"""A variable that `accelerate launch` always sets. Source: accelerate.utils.launch."""
+
 
 def world_size(environ: Mapping[str, str] = os.environ) -> int:
     """Return the number of processes that the launcher started."""
@@ -124,7 +127,9 @@ def _from_file(file: Path) -> Any:
 
 
 def _parent_command() -> list[str]:
-    """Return the command line of the process that started this one, empty where it cannot be seen."""
+    """Return the command line of accelerate's launcher, empty where another started this process, or none is seen."""
+    if _LAUNCHED_BY_ACCELERATE not in os.environ:
+        return []
     import psutil
 
     try:

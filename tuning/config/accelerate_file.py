@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from tuning.config.ir import IR
 from tuning.config.locations import located
 from tuning.config.strict_yaml import load_yaml
 from tuning.config.text_files import read_text
-from tuning.errors import ConfigError, Problem
+from tuning.errors import ConfigError, Problem, reason_of
 
 _FILE = "accelerate.config_file"
 
@@ -60,9 +58,8 @@ def read_accelerate_file(path: str, source: str) -> Mapping[str, Any]:
         document, problems = load_yaml(read_text(path))
     except OSError as error:
         raise ConfigError([Problem(_FILE, f"cannot be read: {error.strerror or error}", path, source)]) from error
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        message = " ".join(str(error).split()) or "nested too deeply"
-        raise ConfigError([Problem(path, f"the document cannot be read: {message}")]) from error
+    except ValueError as error:
+        raise ConfigError([Problem(path, f"the document cannot be read: {reason_of(error)}")]) from error
     if problems:
         found = (Problem(each.path, each.expected, each.value, f"file {path}") for each in problems)
         raise ConfigError(located(found))

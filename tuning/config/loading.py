@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from tuning.config.command_line import parse_command_line
 from tuning.config.ir import IR, merge_patch, nested
@@ -20,9 +17,10 @@ from tuning.config.names import RETIRED, Setting, known_names, settings, suggest
 from tuning.config.overrides import COMMAND_LINE, Overrides
 from tuning.config.schema import sections
 from tuning.config.shipped import find_config
+from tuning.config.strict_json import load_json
 from tuning.config.strict_yaml import load_yaml
 from tuning.config.text_files import read_text
-from tuning.errors import MOST_SHOWN, ConfigError, Problem, UserError, shown
+from tuning.errors import MOST_SHOWN, ConfigError, Problem, UserError, reason_of, shown
 
 CONFIG_PATH_VARIABLE = "SFT_TRAINER_CONFIG_JSON_PATH"
 CONFIG_TEXT_VARIABLE = "SFT_TRAINER_CONFIG_JSON_ENV_VAR"
@@ -169,7 +167,7 @@ def read_document(loaded: Loaded, path: str, source: str) -> dict[str, Any]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise _unreadable(loaded, path, f"the configuration file cannot be read: {reason}") from error
-    return _parsed(loaded, load_yaml if path.endswith((".yaml", ".yml")) else _load_json, text, source)
+    return _parsed(loaded, load_yaml if path.endswith((".yaml", ".yml")) else load_json, text, source)
 
 
 def _load_base64(loaded: Loaded, encoded: str) -> None:
@@ -179,15 +177,14 @@ def _load_base64(loaded: Loaded, encoded: str) -> None:
         expected = "expected base64 of a JSON document (a pickle is never read)"
         raise _unreadable(loaded, CONFIG_TEXT_VARIABLE, expected) from error
     source = f"environment {CONFIG_TEXT_VARIABLE}"
-    loaded.add(settings(_values_of_a_run(_parsed(loaded, _load_json, text, source))), source)
+    loaded.add(settings(_values_of_a_run(_parsed(loaded, load_json, text, source))), source)
 
 
 def _parsed(loaded: Loaded, parse: Parse, text: str, source: str) -> dict[str, Any]:
     try:
         document, problems = parse(text)
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        message = " ".join(str(error).split()) or "nested too deeply"
-        raise _unreadable(loaded, source, f"the document cannot be read: {message}") from error
+    except ValueError as error:
+        raise _unreadable(loaded, source, f"the document cannot be read: {reason_of(error)}") from error
     found = (Problem(problem.path, problem.expected, problem.value, source) for problem in problems)
     loaded.problems += located(found)
     if not isinstance(document, dict):
@@ -223,21 +220,3 @@ def _without_redacted(values: dict[str, Any]) -> dict[str, Any]:
         for key, value in values.items()
         if value != REDACTED
     }
-
-
-def _load_json(text: str) -> tuple[Any, list[Problem]]:
-    """Read JSON; a duplicate key, NaN and Infinity are problems, told together with all others."""
-    problems: list[Problem] = []
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        seen: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in seen:
-                problems.append(Problem(key, "the key stands twice in one object; keep one", value))
-            seen[key] = value
-        return seen
-
-    def refuse(constant: str) -> None:
-        problems.append(Problem(constant, "JSON has no such number; give a finite one", constant))
-
-    return json.loads(text, object_pairs_hook=unique, parse_constant=refuse), problems

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tuning.config.names import path_of
 from tuning.errors import MOST_SHOWN, Problem
 
@@ -58,6 +56,8 @@ class _Lines:
 
 def yaml_keys(text: str) -> list[tuple[str, int]]:
     """List the dotted keys of a YAML document with their lines, from 1; nothing where it cannot be read."""
+    import yaml
+
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError):
@@ -66,11 +66,11 @@ def yaml_keys(text: str) -> list[tuple[str, int]]:
 
 
 def _yaml_keys(node: Any, prefix: str) -> Iterator[tuple[str, int]]:
-    if isinstance(node, yaml.MappingNode):
+    if node.id == "mapping":
         for key, value in node.value:
             yield f"{prefix}{key.value}", key.start_mark.line + 1
             yield from _yaml_keys(value, f"{prefix}{key.value}.")
-    elif isinstance(node, yaml.SequenceNode):
+    elif node.id == "sequence":
         for index, item in enumerate(node.value):
             yield from _yaml_keys(item, f"{prefix}{index}.")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from tuning.config.ir import IR, leaves, nested
@@ -13,7 +12,7 @@ from tuning.config.locations import located
 from tuning.config.strict_yaml import load_yaml
 from tuning.config.text_files import read_text
 from tuning.config.types import JsonObject
-from tuning.errors import ConfigError, Problem
+from tuning.errors import ConfigError, Problem, reason_of
 
 TOP = "plugins"
 """The one key at the top of such a file."""
@@ -52,9 +51,8 @@ def read_plugin_file(path: str) -> dict[str, Any]:
         document, problems = load_yaml(read_text(path))
     except OSError as error:
         raise ConfigError([Problem(_FILE, f"cannot be read: {error.strerror or error}", path, "its name")]) from error
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        message = " ".join(str(error).split()) or "nested too deeply"
-        raise ConfigError([Problem(path, f"the document cannot be read: {message}")]) from error
+    except ValueError as error:
+        raise ConfigError([Problem(path, f"the document cannot be read: {reason_of(error)}")]) from error
     if problems:
         raise ConfigError(located(Problem(each.path, each.expected, each.value, source) for each in problems))
     return plugins_of(document, source)

@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tuning.errors import Problem
 
+if TYPE_CHECKING:
+    from yaml import MappingNode, SafeLoader
+
+_TAG = "tag:yaml.org,2002:"
+_BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
+_FLOAT = re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 _MOST_NODES = 100_000
 """More nodes than any configuration has; aliases that multiply ("billion laughs") are refused above it."""
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the numbers and the booleans of YAML 1.2."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":bool"))]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
 
 
 def load_yaml(text: str) -> tuple[Any, list[Problem]]:
     """Read one YAML document; a duplicate key and a number that is not finite are problems.
 
     Raises:
-        yaml.YAMLError: the text is not YAML, or its aliases are cyclic or multiply without bound.
+        ValueError: the text is not YAML, is nested too deeply, or its aliases are cyclic or multiply without bound.
     """
-    loader = _Loader(text)
+    from yaml import YAMLError  # a configuration in JSON needs none of it
+
+    try:
+        return _read(_loader()(text))
+    except YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _read(loader: SafeLoader) -> tuple[Any, list[Problem]]:
     try:
         node = loader.get_single_node()
         problems: list[Problem] = []
@@ -45,23 +44,40 @@ def load_yaml(text: str) -> tuple[Any, list[Problem]]:
         loader.dispose()
 
 
+@functools.cache
+def _loader() -> type[SafeLoader]:
+    from yaml import SafeLoader
+
+    class Loader(SafeLoader):
+        """PyYAML's safe loader with the numbers and the booleans of YAML 1.2."""
+
+        yaml_implicit_resolvers: ClassVar[Any] = {
+            first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":bool"))]
+            for first, resolvers in SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    Loader.add_implicit_resolver(f"{_TAG}bool", _BOOL, list("tTfF"))
+    Loader.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+.0123456789"))
+    return Loader
+
+
 def _check(node: Any, problems: list[Problem], parents: list[Any], budget: list[int]) -> None:
     budget[0] -= 1
     if budget[0] < 0 or node in parents:
-        raise yaml.YAMLError("its aliases are cyclic or multiply without bound")
-    if isinstance(node, yaml.MappingNode):
+        raise ValueError("its aliases are cyclic or multiply without bound")
+    if node is not None and node.id == "mapping":
         _check_keys(node, problems)
         for pair in node.value:
             for child in pair:
                 _check(child, problems, [*parents, node], budget)
-    elif isinstance(node, yaml.SequenceNode):
+    elif node is not None and node.id == "sequence":
         for child in node.value:
             _check(child, problems, [*parents, node], budget)
     elif node is not None and node.tag.endswith(":float") and re.search(r"(?i)\.(inf|nan)$", node.value):
         problems.append(Problem(_line(node), "the number is not finite; give a finite one", node.value))
 
 
-def _check_keys(node: yaml.MappingNode, problems: list[Problem]) -> None:
+def _check_keys(node: MappingNode, problems: list[Problem]) -> None:
     seen: set[str] = set()
     for key, _ in node.value:
         name = str(key.value)

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
-import yaml
-
 from tuning.config.control_fields import Operation, Trigger
 from tuning.config.ir import IR
 from tuning.config.locations import located
@@ -17,7 +15,7 @@ from tuning.config.strict_yaml import load_yaml
 from tuning.config.text_files import read_text
 from tuning.control.controller_rules import CLASSES, translated
 from tuning.control.expressions import ExpressionError
-from tuning.errors import ConfigError, Problem
+from tuning.errors import ConfigError, Problem, reason_of
 from tuning.registry import did_you_mean
 
 _FILE = "trainer_control.trainer_controller_config_file"
@@ -55,9 +53,8 @@ def read_controllers(path: str) -> list[dict[str, Any]]:
         document, problems = load_yaml(read_text(path))
     except OSError as error:
         raise ConfigError([Problem(_FILE, f"cannot be read: {error.strerror or error}", path, "its name")]) from error
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        message = " ".join(str(error).split()) or "nested too deeply"
-        raise ConfigError([Problem(path, f"the document cannot be read: {message}")]) from error
+    except ValueError as error:
+        raise ConfigError([Problem(path, f"the document cannot be read: {reason_of(error)}")]) from error
     reader = _Reader(problems)
     rules = reader.rules(_plain(document))
     if reader.problems:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tuning.config.building import build_config
 from tuning.config.entries import entry_problems
 from tuning.config.ir import IR
@@ -22,7 +20,7 @@ from tuning.config.strict_yaml import load_yaml
 from tuning.config.text_files import read_text
 from tuning.data.row_handlers import without_raw
 from tuning.data.run_datasets import unusable_datasets
-from tuning.errors import ConfigError, Problem, shown
+from tuning.errors import ConfigError, Problem, reason_of, shown
 from tuning.registry import did_you_mean
 
 _PROCESSOR = ("dataprocessor", "datapreprocessor")
@@ -129,9 +127,8 @@ def _document(path: str, found: DataConfig) -> dict[str, Any]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError([Problem(field_name, f"'{path}' cannot be read: {reason}")]) from error
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        message = " ".join(str(error).split()) or "nested too deeply"
-        raise ConfigError([Problem(field_name, f"'{path}' cannot be read: {message}")]) from error
+    except ValueError as error:
+        raise ConfigError([Problem(field_name, f"'{path}' cannot be read: {reason_of(error)}")]) from error
     if not isinstance(document, dict):
         raise ConfigError([Problem(field_name, f"'{path}': expected an object with datasets, got {shown(document)}")])
     for problem in problems:

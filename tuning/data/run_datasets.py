@@ -32,7 +32,7 @@ def datasets_of(data: Data) -> list[Dataset]:
         UserError: a handler is not known.
     """
     if not data.datasets:
-        return [_completed(Dataset(name="training", data_paths=training_paths(data)), data, 0)]
+        return [_completed(Dataset.model_construct(name="training", data_paths=training_paths(data)), data, 0)]
     return [_completed(dataset, data, number) for number, dataset in enumerate(data.datasets)]
 
 
@@ -41,7 +41,7 @@ def validation_dataset(data: Data) -> Dataset | None:
     if not data.validation_data_path:
         return None
     split = Shares(train=0, validation=1)
-    dataset = Dataset(name="validation", data_paths=data.validation_data_path, split=split)
+    dataset = Dataset.model_construct(name="validation", data_paths=data.validation_data_path, split=split)
     return _completed(dataset, data, 0)
 
 

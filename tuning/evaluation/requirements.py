@@ -9,8 +9,6 @@ from pathlib import Path
 
 from tuning.config.schema import TuningConfig
 from tuning.errors import MissingExtraError, Problem, UserError
-from tuning.evaluation.code_execution import unlockable
-from tuning.evaluation.generation_metrics import GENERATION_METRICS, GenerationMetric
 from tuning.registry import did_you_mean
 
 _METRICS = "evaluation.generation_metrics"
@@ -25,12 +23,7 @@ def unusable_evaluation(config: TuningConfig) -> Iterator[Problem]:
     """Name metrics that do not exist, packages that are missing, leave that was not given, what cannot be measured."""
     section = config.evaluation
     for name in section.generation_metrics or ():
-        try:
-            metric = GENERATION_METRICS.load(name)
-        except UserError as error:
-            yield Problem(_METRICS, f"expected names of metrics; {error}", name)
-            continue
-        yield from _metric_problems(name, metric, section.allow_code_execution)
+        yield from _metric_problems(name, section.allow_code_execution)
     if section.lm_eval_tasks and importlib.util.find_spec("lm_eval") is None:
         missing = MissingExtraError("lm_eval_tasks", "lm-eval", "lm-eval")
         yield Problem(_TASKS, str(missing), section.lm_eval_tasks)
@@ -62,7 +55,15 @@ def _unknown_best_metric(config: TuningConfig) -> Iterator[Problem]:
     yield Problem("training.metric_for_best_model", "expected a score over tokens", name, hint=hint)
 
 
-def _metric_problems(name: str, metric: GenerationMetric, may_run_code: bool) -> Iterator[Problem]:
+def _metric_problems(name: str, may_run_code: bool) -> Iterator[Problem]:
+    from tuning.evaluation.code_execution import unlockable  # most runs ask the model nothing
+    from tuning.evaluation.generation_metrics import GENERATION_METRICS
+
+    try:
+        metric = GENERATION_METRICS.load(name)
+    except UserError as error:
+        yield Problem(_METRICS, f"expected names of metrics; {error}", name)
+        return
     for package in metric.packages:
         if importlib.util.find_spec(package) is None:
             yield Problem(_METRICS, str(MissingExtraError(f"the metric '{name}'", package, "eval")), name)

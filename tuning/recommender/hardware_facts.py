@@ -225,9 +225,7 @@ def _without_cuda(use_cpu: bool) -> Literal["cpu", "other"]:
 
 def _ram_bytes() -> int | None:
     """Return the memory of the machine, or of the container that this process is held in."""
-    import psutil
-
-    limits = [psutil.virtual_memory().total]
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in _CGROUP_LIMITS:
         try:
             text = Path(path).read_text(encoding="ascii").strip()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tuning.config.strict_json import load_json
 from tuning.config.strict_yaml import load_yaml
 from tuning.config.text_files import read_text
-from tuning.errors import ConfigError, Problem, UserError
+from tuning.errors import ConfigError, Problem, UserError, reason_of
 
 
 def read_document(path: str | Path) -> dict[str, Any]:
@@ -39,10 +39,9 @@ def parse_document(text: str, name: str) -> dict[str, Any]:
         UserError: the text is not JSON or YAML, as the ending of `name` says it is, or holds no object.
     """
     try:
-        document, problems = load_yaml(text) if name.endswith((".yaml", ".yml")) else _load_json(text)
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise UserError(f"{name}: cannot be read: {reason}") from error
+        document, problems = load_yaml(text) if name.endswith((".yaml", ".yml")) else load_json(text)
+    except ValueError as error:
+        raise UserError(f"{name}: cannot be read: {reason_of(error)}") from error
     if problems:
         raise ConfigError(Problem(found.path, found.expected, found.value, f"file {name}") for found in problems)
     if not isinstance(document, dict):
@@ -57,21 +56,6 @@ def render(name: str, content: Mapping[str, Any] | str) -> str:
     if name.endswith((".yaml", ".yml")):
         return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=120)
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _load_json(text: str) -> tuple[Any, list[Problem]]:
-    problems: list[Problem] = []
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        kept = dict(pairs)
-        twice = sorted(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
-        problems.extend(Problem(key, "the key stands twice in one object; keep one", kept[key]) for key in twice)
-        return kept
-
-    def refuse(constant: str) -> None:
-        problems.append(Problem(constant, "JSON has no such number; give a finite one", constant))
-
-    return json.loads(text, object_pairs_hook=unique, parse_constant=refuse), problems
 
 
 def _with_text_keys(value: Any) -> Any:
