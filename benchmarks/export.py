@@ -3,7 +3,9 @@
 Each case runs in a process of its own: it makes a model with random weights (and an adapter on it), exports it, and
 prints what export.json says of the comparison, with seconds of CPU and memory. Neither imports nor the making of the
 model count. Memory is what the process holds of its own (RssAnon) beyond what it held before, at most, while it loads,
-merges and writes, and while it compares; pages of mapped files, which the kernel takes back, are not in it.
+merges and writes, and while it compares; pages of mapped files, which the kernel takes back, are not in it. An export
+that is refused, as one is that does not say what the model says, is told in its row, and the command ends with exit
+code 1.
 
 The prompts are rows of shared/data beside the checkout, else of the quickstart. Where llama-cpp-python is installed,
 the same prompts go through llama.cpp, too.
@@ -29,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.export_llama_cpp import compared_with_llama_cpp
 from benchmarks.tables import circumstances, replace_between_marks, table
+from tuning.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from tuning.export.source import Source
@@ -43,6 +46,12 @@ FORMATS = (
 SMALLER = (("gguf", "q5_1"), ("gguf", "q5_0"), ("gguf", "q4_1"), ("gguf", "q4_0"))
 QUICKSTART = ROOT / "examples" / "quickstart"
 ROWS = (ROOT.parent / "shared" / "data" / "instruct_seed_tasks.jsonl", QUICKSTART / "validation.jsonl")
+ARCHITECTURE_HEADER = (
+    *("architecture", "weights", "format", "largest difference", "same top token", "same greedy text"),
+    "llama.cpp: difference, top token",
+)
+SIZE_HEADER = ("a gigabyte of", "format", "CPU s", "memory, writing", "memory, comparing", "largest difference")
+REFUSED = "refused"
 _SECONDS_BETWEEN_SAMPLES = 0.01
 _LARGEST_FOR_LLAMA = 2**28
 """Bytes of the largest file that llama.cpp is asked about: it is the same code for all sizes."""
@@ -104,48 +113,54 @@ def main() -> None:
     if given.one:
         print(json.dumps(list(_measured(json.loads(given.one)))))
         return
-    tables = {"architectures": architectures, "size": size}
+    tables = {"architectures": (ARCHITECTURE_HEADER, architectures), "size": (SIZE_HEADER, size)}
+    refused = 0
     for name in [given.only] if given.only else tables:
-        content = f"{tables[name]()}\n\n{circumstances(COMMAND)}"
-        print(content)
+        header, measure = tables[name]
+        rows = []
+        for row in measure():
+            print(*row, flush=True)
+            rows.append(row)
+        refused += sum(REFUSED in row[-1] for row in rows)
         if not given.print_only:
-            replace_between_marks(PAGE, f"export-{name}", content)
+            replace_between_marks(PAGE, f"export-{name}", f"{table(header, rows)}\n\n{circumstances(COMMAND)}")
+    sys.exit(1 if refused else 0)
 
 
-def architectures() -> str:
-    """Compare every architecture, whole and as a merged LoRA, in every format."""
-    compared = ("largest difference", "same top token", "same greedy text")
-    header = ("architecture", "weights", "format", *compared, "llama.cpp: difference, top token")
-    rows = []
+def architectures() -> Iterator[tuple[str, ...]]:
+    """Compare every architecture, whole and as a merged LoRA, in every format; yields rows."""
     for name, (kind, fields) in ARCHITECTURES.items():
         formats = FORMATS + SMALLER if name == "Llama" else FORMATS
         for one in _in_a_process({"kind": kind, "fields": fields, "loras": (False, True), "formats": formats}):
-            rows.append((name, _weights(one), one["format"], *_compared(one), one["llama.cpp"]))
-            print(*rows[-1], flush=True)
-    return table(header, rows)
+            yield name, _weights(one), one["format"], *_compared(one)
 
 
-def size() -> str:
-    """Measure time and memory for a gigabyte of weights."""
-    header = ("a gigabyte of", "format", "CPU s", "memory, writing", "memory, comparing", "largest difference")
-    formats, rows = (("torch", None), ("gguf", None), ("gguf", "q8_0")), []
+def size() -> Iterator[tuple[str, ...]]:
+    """Measure time and memory for a gigabyte of weights; yields rows."""
+    formats = (("torch", None), ("gguf", None), ("gguf", "q8_0"))
     for dtype, fields in LARGE.items():
         for lora in (False, True):
             case = {"kind": "LlamaConfig", "fields": fields, "loras": (lora,), "formats": formats, "dtype": dtype}
             for one in _in_a_process({**case, "warm": True}):
-                shares = [f"{one[phase] / one['bytes']:.2f} times the weights" for phase in ("writing", "comparing")]
-                weights, seconds = f"{dtype}, {_weights(one)}", f"{one['seconds']:.1f}"
-                rows.append((weights, one["format"], seconds, *shares, f"{one['max_difference']:.1e}"))
-                print(*rows[-1], flush=True)
-    return table(header, rows)
+                yield f"{dtype}, {_weights(one)}", one["format"], *_taken(one)
 
 
 def _weights(one: dict[str, Any]) -> str:
     return "LoRA merged" if one["lora"] else "whole"
 
 
-def _compared(one: dict[str, Any]) -> tuple[str, str, str]:
-    return f"{one['max_difference']:.1e}", f"{one['top_1']:.1%}", "yes" if one["same_greedy_text"] else "no"
+def _compared(one: dict[str, Any]) -> tuple[str, ...]:
+    if REFUSED in one:
+        return "", "", "", f"{REFUSED}: {one[REFUSED]}"
+    same_text = "yes" if one["same_greedy_text"] else "no"
+    return f"{one['max_difference']:.1e}", f"{one['top_1']:.1%}", same_text, one["llama.cpp"]
+
+
+def _taken(one: dict[str, Any]) -> tuple[str, ...]:
+    if REFUSED in one:
+        return "", "", "", f"{REFUSED}: {one[REFUSED]}"
+    shares = [f"{one[phase] / one['bytes']:.2f} times the weights" for phase in ("writing", "comparing")]
+    return f"{one['seconds']:.1f}", *shares, f"{one['max_difference']:.1e}"
 
 
 def _in_a_process(case: dict[str, Any]) -> list[dict[str, Any]]:
@@ -170,7 +185,10 @@ def _measured(case: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 if case.get("warm"):
                     tiny = _make(folder / f"warm-{number}", {**case, "fields": {**case["fields"], **_SHAPE}}, lora)
                     _export(tiny, kind, quantize, folder / f"warm-{number}" / "out")
-                yield {"lora": lora, **_export(model, kind, quantize, folder / f"out-{number}")}
+                try:
+                    yield {"lora": lora, **_export(model, kind, quantize, folder / f"out-{number}")}
+                except UserError as error:
+                    yield {"lora": lora, "format": f"{kind} {quantize or ''}", REFUSED: first_line(error)}
 
 
 def _export(model: Path, kind: str, quantize: str | None, out: Path) -> dict[str, Any]:
