@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning.config.building import build_config
-from tuning.config.ir import IR, merge_patch
+from tuning.config.ir import IR, merge_patch, without_redacted
 from tuning.config.schema import TuningConfig
 from tuning.errors import EXIT_SUCCESS, UserError
 from tuning.manifest import read_manifest
@@ -114,22 +114,12 @@ def _refuse_changes(manifest: Mapping[str, Any]) -> None:
 
 def _recorded_config(manifest: Mapping[str, Any]) -> TuningConfig:
     values = merge_patch(manifest["config"]["values"], _ITS_OWN)
-    return build_config(IR.of(_without_redacted(values), "manifest"))
+    return build_config(IR.of(without_redacted(values), "manifest"))
 
 
 def _config_of(manifest: Mapping[str, Any], output_dir: Path) -> dict[str, Any]:
     values = merge_patch(manifest["config"]["values"], _ITS_OWN)
     return {"values": merge_patch(values, {"training": {"output_dir": str(output_dir)}}), "sources": {}}
-
-
-def _without_redacted(values: Mapping[str, Any]) -> dict[str, Any]:
-    from tuning.config.loading import REDACTED
-
-    return {
-        key: _without_redacted(value) if isinstance(value, Mapping) else value
-        for key, value in values.items()
-        if value != REDACTED
-    }
 
 
 def _launch(manifest: Mapping[str, Any]) -> list[str]:

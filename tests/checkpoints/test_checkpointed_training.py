@@ -109,3 +109,12 @@ def test_a_pickle_that_runs_code_is_refused(saved: Path, tiny_model: Path, tmp_p
     (checkpoint / name).write_bytes(pickle.dumps(Canary(tmp_path / "canary")))
     assert "is cut short" in str(why_torn(checkpoint)) or "of its" in str(why_torn(checkpoint))
     assert not (tmp_path / "canary").exists()
+
+
+def test_a_state_of_another_release_is_refused_by_name(saved: Path, tiny_model: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run" / "checkpoint-2"
+    shutil.copytree(saved / "checkpoint-2", checkpoint)
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    (checkpoint / "trainer_state.json").write_text(json.dumps({**state, "of_tomorrow": 1}))
+    with pytest.raises(UserError, match=r"checkpoint-2: the checkpoint cannot be gone on from: .*of_tomorrow"):
+        trainer(tiny_model, tmp_path / "run").train(resume_from_checkpoint=str(checkpoint))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow
@@ -42,6 +43,17 @@ def test_a_row_that_the_template_refuses_is_named_by_the_process_that_met_it(tmp
     files, refused = write_shards(rows, encoding, tmp_path, "train", 2)
     assert [one.place for one in refused] == ["row 2"] and "not this one" in refused[0].reason
     assert table(files)["row"].to_pylist() == [0, 1, 3]
+
+
+def test_rows_with_values_that_json_does_not_hold_are_tokenized_by_one_process(tmp_path: Path) -> None:
+    talk = [{"role": "user", "content": "When?", "at": datetime(2026, 11, 21)}, {"role": "assistant", "content": "Now"}]
+    rows = [Row(f"row {number}", {"messages": talk, "raw": b""}) for number in range(4)]
+    encoding = encoding_of("byte_level")
+    files, refused = write_shards(rows, encoding, tmp_path, "train", 3)
+    assert refused == [] and sorted(tmp_path.iterdir()) == files and len(files) == 1
+    assert table(files)["input_ids"].to_pylist() == [
+        row.input_ids for row in encoding.token_rows(row.values for row in rows)
+    ]
 
 
 def test_a_process_that_tokenizes_imports_no_torch() -> None:

@@ -109,3 +109,10 @@ def test_what_kubernetes_reads_is_the_cause_of_the_last_end(
     monkeypatch.setenv("TERMINATION_LOG_FILE", str(log))
     supervise(attempts(DIE, second), tmp_path, num_ranks=1, max_restarts=1)
     assert log.read_text() == left
+
+
+def test_a_stop_in_the_pause_before_a_restart_is_the_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERMINATION_LOG_FILE", str(tmp_path / "log"))
+    monkeypatch.setattr("tuning.launch.supervisor._is_stopped_within", lambda *_: True)
+    assert supervise(attempts(DIE, end_with(0)), tmp_path, num_ranks=1, max_restarts=1) == 75
+    assert (tmp_path / "log").read_text().startswith("stopped on request before a restart")

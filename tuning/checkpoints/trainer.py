@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import rotate_checkpoints
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -36,6 +37,13 @@ class CheckpointedTrainer(SFTTrainer):
         super().__init__(*args, **kwargs)
         self.losses = LossesCallback(self)
         self.add_callback(self.losses)
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train, as transformers does, unless the state in the checkpoint is none of this release's."""
+        if isinstance(resume_from_checkpoint, str):
+            with told_as_unusable(resume_from_checkpoint):
+                TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
+        return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _get_output_dir(self, trial: Any) -> str:
         """Return the folder for checkpoints: another one while one is written."""

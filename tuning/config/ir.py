@@ -9,6 +9,8 @@ from typing import Any
 
 DEFAULT = "default"
 ACTION = "action"
+REDACTED = "[redacted]"
+"""What stands in a run's record in the place of a secret."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,15 @@ def merge_patch(target: Any, patch: Any) -> Any:
         else:
             result[key] = merge_patch(result.get(key), value)
     return result
+
+
+def without_redacted(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out secrets, which a run's record does not hold: they are undecided until they are given again."""
+    return {
+        key: without_redacted(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if value != REDACTED
+    }
 
 
 def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

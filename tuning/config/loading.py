@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning.config.command_line import parse_command_line
-from tuning.config.ir import IR, merge_patch, nested
+from tuning.config.ir import IR, merge_patch, nested, without_redacted
 from tuning.config.locations import located
 from tuning.config.names import RETIRED, Setting, known_names, settings, suggestion
 from tuning.config.overrides import COMMAND_LINE, Overrides
@@ -24,8 +24,6 @@ from tuning.errors import MOST_SHOWN, ConfigError, Problem, UserError, reason_of
 
 CONFIG_PATH_VARIABLE = "SFT_TRAINER_CONFIG_JSON_PATH"
 CONFIG_TEXT_VARIABLE = "SFT_TRAINER_CONFIG_JSON_ENV_VAR"
-REDACTED = "[redacted]"
-"""What stands in a run's record in the place of a secret."""
 
 _MOST_LEVELS = 100
 """More than any setting needs, and few enough for every part of Python that walks a value level by level."""
@@ -199,7 +197,7 @@ def _unreadable(loaded: Loaded, path: str, expected: str) -> ConfigError:
 def _values_of_a_run(document: dict[str, Any]) -> dict[str, Any]:
     """Take the values of a `config.json` that a run has written: it holds their sources beside them."""
     written_by_a_run = document.keys() == {"values", "sources"} and isinstance(document["values"], dict)
-    return _without_redacted(document["values"]) if written_by_a_run else document
+    return without_redacted(document["values"]) if written_by_a_run else document
 
 
 def _is_too_deep(setting: Setting) -> bool:
@@ -211,12 +209,3 @@ def _is_too_deep(setting: Setting) -> bool:
         if not level:
             return False
     return True
-
-
-def _without_redacted(values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out secrets, which a run's record does not hold: they are undecided until they are given again."""
-    return {
-        key: _without_redacted(value) if isinstance(value, dict) else value
-        for key, value in values.items()
-        if value != REDACTED
-    }

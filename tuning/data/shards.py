@@ -69,6 +69,8 @@ def write_shards(
     files = [folder / f"{name}-{number:05d}-of-{len(shares):05d}.arrow" for number in range(len(shares))]
     values = [row.values for row in rows]
     jobs = [Job(encoding, values[share], share.start, str(file)) for share, file in zip(shares, files, strict=True)]
+    if not _can_be_given_away(jobs[1:]):
+        return write_shards(rows, encoding, folder, name, num_processes=1)
     with one_thread():
         started: list[tuple[subprocess.Popen[bytes], Job]] = []
         try:
@@ -98,15 +100,35 @@ def _shares(num_rows: int, num_processes: int) -> list[slice]:
     return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
+def _can_be_given_away(jobs: Sequence[Job]) -> bool:
+    """Write each job into a file for its process; False, and no file: rows hold what JSON does not, such as dates."""
+    try:
+        for job in jobs:
+            encoding = {each.name: getattr(job.encoding, each.name) for each in fields(Encoding) if each.compare}
+            document = {"encoding": encoding, "rows": job.rows, "first": job.first, "file": job.file}
+            _job_file(job).write_text(json.dumps(document, default=_as_object), encoding="utf-8")
+    except TypeError:
+        for job in jobs:
+            _job_file(job).unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _as_object(value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"JSON has no {type(value).__name__}")
+
+
+def _job_file(job: Job) -> Path:
+    return Path(f"{job.file}.job")
+
+
 def _start(job: Job) -> subprocess.Popen[bytes]:
     """Start a process that imports neither torch nor the caller's script, which a spawned one would."""
-    file = Path(f"{job.file}.job")
-    encoding = {each.name: getattr(job.encoding, each.name) for each in fields(Encoding) if each.compare}
-    document = {"encoding": encoding, "rows": [dict(row) for row in job.rows], "first": job.first, "file": job.file}
-    file.write_text(json.dumps(document, default=dict), encoding="utf-8")
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-m", "tuning.data.shards", str(file)]
+    command = [sys.executable, "-m", "tuning.data.shards", str(_job_file(job))]
     environ = {**os.environ, "PYTHONPATH": path}
     return subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
 

@@ -43,6 +43,7 @@ def supervise(command: Callable[[int, Path], Sequence[str]], folder: Path, num_r
             pause = min(2.0**attempt, _LONGEST_PAUSE)
             logger.warning("%s; restart %d of %d in %g s", ending.cause, attempt + 1, max_restarts, pause)
             if _is_stopped_within(pause, received):
+                leave_cause("stopped on request before a restart; run the same command again to go on")
                 return EXIT_PREEMPTED
     _tell(ending, attempt, max_restarts)
     return ending.code

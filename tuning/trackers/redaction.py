@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-REDACTED = "[redacted]"
+from tuning.config.ir import REDACTED
 
 _SECRET_WORD = re.compile(
     "secrets?|secretkey|passphrase|pwd|credentials?|authorization|apikeys?|accesskey|privatekey|accesstoken|authtoken"
