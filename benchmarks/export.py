@@ -4,8 +4,8 @@ Each case runs in a process of its own: it makes a model with random weights (an
 prints what export.json says of the comparison, with seconds of CPU and memory. Neither imports nor the making of the
 model count. Memory is what the process holds of its own (RssAnon) beyond what it held before, at most, while it loads,
 merges and writes, and while it compares; pages of mapped files, which the kernel takes back, are not in it. An export
-that is refused, as one is that does not say what the model says, is told in its row, and the command ends with exit
-code 1.
+that is refused, as one is that does not say what the model says, is told in its row; then the page stays as it is, and
+the command ends with exit code 1.
 
 The prompts are rows of shared/data beside the checkout, else of the quickstart. Where llama-cpp-python is installed,
 the same prompts go through llama.cpp, too.
@@ -114,17 +114,16 @@ def main() -> None:
         print(json.dumps(list(_measured(json.loads(given.one)))))
         return
     tables = {"architectures": (ARCHITECTURE_HEADER, architectures), "size": (SIZE_HEADER, size)}
-    refused = 0
     for name in [given.only] if given.only else tables:
         header, measure = tables[name]
         rows = []
         for row in measure():
             print(*row, flush=True)
             rows.append(row)
-        refused += sum(REFUSED in row[-1] for row in rows)
+        if refused := [row for row in rows if REFUSED in row[-1]]:
+            sys.exit(f"{len(refused)} exports are refused: the page stays as it is")
         if not given.print_only:
             replace_between_marks(PAGE, f"export-{name}", f"{table(header, rows)}\n\n{circumstances(COMMAND)}")
-    sys.exit(1 if refused else 0)
 
 
 def architectures() -> Iterator[tuple[str, ...]]:
@@ -182,13 +181,13 @@ def _measured(case: dict[str, Any]) -> Iterator[dict[str, Any]]:
             folder = Path(name)
             model = _make(folder, case, lora)
             for number, (kind, quantize) in enumerate(case["formats"]):
-                if case.get("warm"):
-                    tiny = _make(folder / f"warm-{number}", {**case, "fields": {**case["fields"], **_SHAPE}}, lora)
-                    _export(tiny, kind, quantize, folder / f"warm-{number}" / "out")
                 try:
+                    if case.get("warm"):
+                        tiny = _make(folder / f"warm-{number}", {**case, "fields": {**case["fields"], **_SHAPE}}, lora)
+                        _export(tiny, kind, quantize, folder / f"warm-{number}" / "out")
                     yield {"lora": lora, **_export(model, kind, quantize, folder / f"out-{number}")}
                 except UserError as error:
-                    yield {"lora": lora, "format": f"{kind} {quantize or ''}", REFUSED: first_line(error)}
+                    yield {"lora": lora, "format": f"{kind} {quantize or 'unchanged'}", REFUSED: first_line(error)}
 
 
 def _export(model: Path, kind: str, quantize: str | None, out: Path) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +82,15 @@ def test_what_a_launcher_would_not_set_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(name, text)
     with pytest.raises(ConfigError, match=rf"{name}: got '{text}' \(from environment\); expected a whole number"):
         check_world_size(TuningConfig(), IR())
+
+
+@pytest.mark.parametrize("variable", ["ACCELERATE_MIXED_PRECISION", "ACCELERATE_USE_CPU"])
+def test_a_launcher_that_starts_fewer_processes_than_it_was_asked_for_is_told_of(variable: str, tmp_path: Path) -> None:
+    code = "from tuning.config.schema import TuningConfig; from tuning.world import wrong_world_size; "
+    code += "print(*wrong_world_size(TuningConfig()))"
+    launcher = tmp_path / "launch.py"
+    launcher.write_text(f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}], check=True)")
+    environ = {**os.environ, variable: "no", "WORLD_SIZE": "2"}
+    command = [sys.executable, str(launcher), "--num_processes", "3"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    assert "compute.num_processes: got 3 (from accelerate launch); 3 processes were asked for" in done.stdout

@@ -50,6 +50,7 @@ def _redacted(text: str) -> str:
 
 def set_up_logging() -> None:
     """Log to standard error from `LOG_LEVEL` on (default INFO); other ranks than zero only warnings."""
+    _redacted("")  # imports what the last message needs, which may tell that no file can be opened
     level = os.environ.get("LOG_LEVEL", "").upper() if rank() == 0 else "WARNING"
     handler = logging.StreamHandler()
     handler.setFormatter(_RedactingFormatter("%(levelname)s %(name)s: %(message)s"))

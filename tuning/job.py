@@ -131,21 +131,21 @@ def _unknown_wrapper(config: TuningConfig) -> Iterator[Problem]:
 
 
 def _unusable_rules(config: TuningConfig) -> Iterator[Problem]:
-    if config.trainer_control.model_fields_set:
+    if not config.trainer_control.is_default():
         from tuning.control.checks import unusable_rules
 
         yield from unusable_rules(config)
 
 
 def _rules_without_evaluation(config: TuningConfig) -> Iterator[Problem]:
-    if config.trainer_control.model_fields_set:
+    if not config.trainer_control.is_default():
         from tuning.control.checks import rules_without_evaluation
 
         yield from rules_without_evaluation(config)
 
 
 def _unusable_export(config: TuningConfig) -> Iterator[Problem]:
-    if config.export.model_fields_set:
+    if not config.export.is_default():
         from tuning.export.of_run import unusable_export
 
         yield from unusable_export(config)

@@ -12,8 +12,8 @@ from tuning.config.ir import IR
 from tuning.config.schema import TuningConfig
 from tuning.errors import ConfigError, Problem
 
-_LAUNCHED_BY_ACCELERATE = "ACCELERATE_USE_CPU"
-"""A variable that `accelerate launch` always sets. Source: accelerate.utils.launch."""
+_OF_ACCELERATE = "ACCELERATE_"
+"""How the variables begin by which `accelerate launch` tells its processes of its settings."""
 
 
 def world_size(environ: Mapping[str, str] = os.environ) -> int:
@@ -128,7 +128,7 @@ def _from_file(file: Path) -> Any:
 
 def _parent_command() -> list[str]:
     """Return the command line of accelerate's launcher, empty where another started this process, or none is seen."""
-    if _LAUNCHED_BY_ACCELERATE not in os.environ:
+    if not any(name.startswith(_OF_ACCELERATE) for name in os.environ):
         return []
     import psutil
 

@@ -112,6 +112,7 @@ def test_a_pickle_in_the_environment_is_refused_and_never_loaded(tmp_path: Path)
         ('{"seed": 1, "seed": 2}', "the key stands twice"),
         ('{"learning_rate": NaN}', "give a finite one"),
         ('{"learning_rate": -Infinity}', "give a finite one"),
+        ('{"lr_scheduler_kwargs": {"a": 1e999}}', "give a finite one"),
         ('{"max_length": 5, "max_seq_length": 6}', "already given as 'max_length'"),
         ('{"seed": 1', "cannot be read"),
         ("[1]", "expected an object"),
@@ -132,6 +133,8 @@ def test_faulty_json_is_told_with_its_place(tmp_path: Path, text: str, told: str
     [
         ("seed: 1\nseed: 2\n", "line 2"),
         ("learning_rate: .inf\n", "not finite"),
+        ("lr_scheduler_kwargs: {a: 1e999}\n", "not finite"),
+        *((f"seed: {value}\n", "a tag does not fit its value") for value in ("!!int ''", "!!bool x", "!!timestamp x")),
         ("seed: [1\n", "cannot be read"),
         ("a: &a [*a]\n", "cyclic"),
         ("seed: !!python/object/apply:os.system [ls]\n", "cannot be read"),

@@ -16,3 +16,8 @@ class Section(BaseModel):
         protected_namespaces=(),
         defer_build=True,
     )
+
+    def is_default(self) -> bool:
+        """Tell whether no field differs from its default; a comparison with a new section would build its schema."""
+        fields = type(self).model_fields.items()
+        return all(getattr(self, name) == field.get_default(call_default_factory=True) for name, field in fields)

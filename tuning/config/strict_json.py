@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from tuning.errors import Problem
 
 
 def load_json(text: str) -> tuple[Any, list[Problem]]:
-    """Read one JSON document; a duplicate key, NaN and Infinity are problems, told together with all others.
+    """Read one JSON document; a duplicate key and a number that is not finite are problems, told together.
 
     Raises:
         ValueError: the text is not JSON, or is nested too deeply.
@@ -27,7 +28,13 @@ def load_json(text: str) -> tuple[Any, list[Problem]]:
     def refuse(constant: str) -> None:
         problems.append(Problem(constant, "JSON has no such number; give a finite one", constant))
 
+    def finite(text: str) -> float:
+        number = float(text)
+        if not math.isfinite(number):
+            problems.append(Problem(text, "the number is not finite; give a finite one", text))
+        return number
+
     try:
-        return json.loads(text, object_pairs_hook=unique, parse_constant=refuse), problems
+        return json.loads(text, object_pairs_hook=unique, parse_constant=refuse, parse_float=finite), problems
     except RecursionError as error:
         raise ValueError("nested too deeply") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,17 +30,21 @@ def load_yaml(text: str) -> tuple[Any, list[Problem]]:
     try:
         return _read(_loader()(text))
     except YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from error
+        raise ValueError(str(error)) from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    except (LookupError, AttributeError) as error:  # what PyYAML raises on `!!int ""` and `!!timestamp soon`
+        raise ValueError("a tag does not fit its value") from error
 
 
 def _read(loader: SafeLoader) -> tuple[Any, list[Problem]]:
     try:
         node = loader.get_single_node()
         problems: list[Problem] = []
+        if node is None:
+            return {}, problems
         _check(node, problems, [], [_MOST_NODES])
-        return (loader.construct_document(node) if node is not None else {}), problems
+        return loader.construct_document(node), problems
     finally:
         loader.dispose()
 
@@ -65,16 +70,23 @@ def _check(node: Any, problems: list[Problem], parents: list[Any], budget: list[
     budget[0] -= 1
     if budget[0] < 0 or node in parents:
         raise ValueError("its aliases are cyclic or multiply without bound")
-    if node is not None and node.id == "mapping":
+    if node.id == "mapping":
         _check_keys(node, problems)
         for pair in node.value:
             for child in pair:
                 _check(child, problems, [*parents, node], budget)
-    elif node is not None and node.id == "sequence":
+    elif node.id == "sequence":
         for child in node.value:
             _check(child, problems, [*parents, node], budget)
-    elif node is not None and node.tag.endswith(":float") and re.search(r"(?i)\.(inf|nan)$", node.value):
+    elif node.tag.endswith(":float") and not _is_finite(node.value):
         problems.append(Problem(_line(node), "the number is not finite; give a finite one", node.value))
+
+
+def _is_finite(number: str) -> bool:
+    try:
+        return math.isfinite(float(number.replace("_", "")))
+    except ValueError:  # `.inf` and `.nan`, or a number to the base 60
+        return not re.search(r"(?i)\.(inf|nan)$", number)
 
 
 def _check_keys(node: MappingNode, problems: list[Problem]) -> None:

@@ -223,7 +223,7 @@ def _without_cuda(use_cpu: bool) -> Literal["cpu", "other"]:
     return "other" if not use_cpu and (apple or other) else "cpu"
 
 
-def _ram_bytes() -> int | None:
+def _ram_bytes() -> int:
     """Return the memory of the machine, or of the container that this process is held in."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in _CGROUP_LIMITS:
