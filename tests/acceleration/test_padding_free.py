@@ -131,33 +131,40 @@ def test_batches_that_hold_more_than_tokens_are_padded() -> None:
 
 
 def test_the_collator_is_wrapped_once() -> None:
-    loader = SimpleNamespace(collate_fn=padded)
+    from accelerate import Accelerator
+    from torch.utils.data import DataLoader
+
+    prepared = Accelerator(cpu=True).prepare(DataLoader(dataset(), collate_fn=padded, batch_size=2))
     for _ in range(2):
-        JoinRowsCallback().on_train_begin(train_dataloader=loader)
-    assert getattr(loader.collate_fn, "collate_row", None) is padded
+        JoinRowsCallback().on_train_begin(train_dataloader=prepared)
+    assert prepared.base_dataloader.collate_fn.collate_row is padded
+    assert next(iter(prepared))["position_ids"].shape[0] == 1
 
 
-def run(folder: Path, plugins: list[Any]) -> tuple[list[float], Any]:
+def run(folder: Path, plugins: list[Any]) -> tuple[list[float], Any, list[tuple[int, ...]]]:
     """Train and evaluate with transformers' own trainer, as fms-acceleration's README does."""
     from transformers import Trainer, TrainingArguments
 
     model, args = tiny("llama"), TrainingArguments(**arguments(folder))
     for each in plugins:
         each.augmentation(model, args)
+    shapes: list[tuple[int, ...]] = []
+    model.get_input_embeddings().register_forward_pre_hook(lambda _, given: shapes.append(tuple(given[0].shape)))
     trainer = Trainer(model, args, data_collator=padded, train_dataset=dataset(), eval_dataset=dataset(1))
-    return trained(trainer, model=model, plugins=plugins), trainer
+    return trained(trainer, model=model, plugins=plugins), trainer, shapes
 
 
 @pytest.mark.slow
 def test_the_plain_trainer_has_the_losses_of_padded_training(tmp_path: Path) -> None:
     from tuning.acceleration.fused_ops import FusedOpsPlugin
 
-    wanted, reference = run(tmp_path / "padded", [])
-    found, trainer = run(tmp_path / "fast", [plugin(), FusedOpsPlugin({"training.fused_ops_and_kernels": {}})])
+    wanted, reference, padded_shapes = run(tmp_path / "padded", [])
+    found, trainer, shapes = run(tmp_path / "fast", [plugin(), FusedOpsPlugin({"training.fused_ops_and_kernels": {}})])
     assert len(wanted) == 10
     assert found == pytest.approx(wanted, abs=1e-4)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(reference.evaluate()["eval_loss"], abs=1e-4)
-    assert isinstance(trainer.callback_handler.train_dataloader.collate_fn, JoiningCollator)
+    in_training = padded_shapes[: len(wanted)], shapes[: len(found)]
+    assert all(rows > 1 for rows, _ in in_training[0]) and all(rows == 1 for rows, _ in in_training[1])
 
 
 def test_a_row_of_one_token_is_a_row() -> None:

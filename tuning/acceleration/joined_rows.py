@@ -57,8 +57,16 @@ class JoinRowsCallback(TrainerCallback):
 
     def on_train_begin(self, *args: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
         """Wrap the collator, once."""
-        if not isinstance(train_dataloader.collate_fn, JoiningCollator):
-            train_dataloader.collate_fn = JoiningCollator(train_dataloader.collate_fn)
+        loader = _that_collates(train_dataloader)
+        if not isinstance(loader.collate_fn, JoiningCollator):
+            loader.collate_fn = JoiningCollator(loader.collate_fn)
+
+
+def _that_collates(loader: Any) -> Any:
+    """Return the data loader that makes the batches: accelerate's own ones only pass on what that one makes."""
+    while (inner := getattr(loader, "base_dataloader", None)) is not None:
+        loader = inner
+    return loader
 
 
 def keeps_rows_apart(model: PreTrainedModel) -> bool:
