@@ -12,7 +12,7 @@ from jsonl_backend import JsonlBackend
 
 from tuning.trackers.backend import Link, RunInfo
 from tuning.trackers.event_log import EventLog
-from tuning.trackers.feed import Feed, _WithoutSecrets, load_backend
+from tuning.trackers.feed import Feed, _WithoutSecrets, new_backend
 from tuning.trackers.progress import load_progress
 from tuning.trackers.run_files import RunFiles
 
@@ -119,7 +119,7 @@ def test_a_service_that_is_down_gets_everything_later(log: EventLog, feed: Any, 
 
 
 def test_a_backend_is_found_by_its_address() -> None:
-    assert load_backend("jsonl_backend:JsonlBackend").__name__ == "JsonlBackend"
+    assert type(new_backend("jsonl_backend:JsonlBackend", "jsonl")).__name__ == "JsonlBackend"
 
 
 def test_the_tracker_in_the_documentation_works(log: EventLog, files: RunFiles) -> None:

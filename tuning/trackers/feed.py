@@ -22,6 +22,8 @@ from tuning.trackers.progress import load_progress, save_progress
 from tuning.trackers.redaction import redact, redact_text
 from tuning.trackers.replay import Delivery, Replay
 from tuning.trackers.run_files import RunFiles, read_json, write_json
+from tuning.trackers.tracker import Tracker
+from tuning.trackers.tracker_backend import TrackerBackend
 
 logger = logging.getLogger(__name__)
 
@@ -222,20 +224,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         feed = Feed(
             files,
             args.tracker,
-            lambda: load_backend(order["backend"])(),
+            lambda: new_backend(order["backend"], args.tracker),
             options_of(args.tracker, order["options"]),
             stopping=lambda: told_to_stop() or os.getppid() != sender,
         )
         return 0 if feed.run(args.follow) else 1
 
 
-def load_backend(target: str) -> type[Backend]:
-    """Import the backend class that `module:Class` names."""
+def new_backend(target: str, name: str) -> Backend:
+    """Import the class that `module:Class` names, and make a backend of it or, of a tracker, around it."""
     module, _, attribute = target.partition(":")
     found: Any = importlib.import_module(module)
     for part in attribute.split("."):
         found = getattr(found, part)
-    return found
+    return TrackerBackend(found, name) if issubclass(found, Tracker) else found()
 
 
 def _first_line(error: BaseException) -> str:

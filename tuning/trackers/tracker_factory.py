@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from tuning.registry import Registry
 from tuning.trackers.backend import Backend, options_of
 from tuning.trackers.tracker import Tracker
 
-TRACKERS: Registry[type[Backend]] = Registry(
+logger = logging.getLogger(__name__)
+
+TRACKERS: Registry[type[Backend] | type[Tracker]] = Registry(
     "tracker",
     {
         "aim": "tuning.trackers.aimstack_tracker:AimstackBackend",
@@ -45,11 +48,11 @@ def check_trackers(tracking: Mapping[str, Any]) -> list[Problem]:
         except (UserError, ImportError) as error:
             problems.append(Problem("tracking.trackers", f"expected names of trackers; {error}", value=name))
             continue
-        if not (isinstance(backend, type) and issubclass(backend, Backend)):
-            expected = f"the package that brings '{name}' leads to no subclass of Backend"
+        if not (isinstance(backend, type) and issubclass(backend, Backend | Tracker)):
+            expected = f"the package that brings '{name}' leads to no subclass of Backend or Tracker"
             problems.append(Problem("tracking.trackers", expected, value=name))
             continue
-        problems += _package_problems(name, backend) or backend.problems(options_of(name, tracking))
+        problems += _problems_of(name, backend, options_of(name, tracking))
     return problems + _timeout_problems(tracking)
 
 
@@ -65,21 +68,36 @@ def create_tracker(tracking: Mapping[str, Any], run_dir: Path, *, rank: int = 0)
     from tuning.trackers.event_log_tracker import EventLogTracker  # nothing else here records anything
 
     names = tracker_names(tracking.get("trackers"))
+    for name in names:
+        _tell_of_callback(name)
     targets = {name: target_of(name) for name in names}
     return EventLogTracker(",".join(names) or None, _absolute(tracking), run_dir=Path(run_dir), targets=targets)
 
 
-def _package_problems(name: str, backend: type[Backend]) -> list[Problem]:
-    problems = []
+def _problems_of(name: str, kind: type[Backend] | type[Tracker], options: Mapping[str, Any]) -> list[Problem]:
+    if not issubclass(kind, Backend):
+        return list(_not_importable(name, kind))
+    return [*_missing_package(name, kind), *_not_importable(name, kind)] or kind.problems(options)
+
+
+def _missing_package(name: str, backend: type[Backend]) -> Iterator[Problem]:
     if backend.package and importlib.util.find_spec(backend.package) is None:
         missing = MissingExtraError(f"the tracker '{name}'", backend.package, backend.extra or name)
-        problems.append(Problem("tracking.trackers", str(missing).rstrip("."), value=name))
-    if backend.__module__ == "__main__" or "<locals>" in backend.__qualname__:
+        yield Problem("tracking.trackers", str(missing).rstrip("."), value=name)
+
+
+def _not_importable(name: str, kind: type[Any]) -> Iterator[Problem]:
+    if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
         expected = (
             f"expected the class of '{name}' at the top of a module that can be imported: another process uses it"
         )
-        problems.append(Problem("tracking.trackers", expected, value=name))
-    return problems
+        yield Problem("tracking.trackers", expected, value=name)
+
+
+def _tell_of_callback(name: str) -> None:
+    kind = TRACKERS.load(name)
+    if issubclass(kind, Tracker) and kind.get_hf_callback is not Tracker.get_hf_callback:
+        logger.warning("tracker '%s': get_hf_callback is not asked; what the trainer logs comes to track", name)
 
 
 def _timeout_problems(tracking: Mapping[str, Any]) -> list[Problem]:
