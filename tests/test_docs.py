@@ -35,6 +35,7 @@ NOT_RUN = {
     "sh completed/launch.sh": "tests/recommender/test_four_files.py runs it",
     "tune import config.yaml --from": "the same as tune import llamafactory.yaml",
     "tuning-recommender run.json history": "tests/recommender/test_history.py runs it",
+    "python -m tuning.acceleration.sample": "tests/acceleration/test_sample_configurations.py runs it",
 }
 """Commands that no test here runs -> what does."""
 OTHER_PAGES = {"command.md", "recipes.md"}

@@ -28,7 +28,7 @@ def test_every_recipe_has_its_name_and_a_sentence(name: str) -> None:
 
 
 def test_the_lists_of_the_seed_are_read_off_the_registry_and_the_folder(project_root: Path) -> None:
-    assert RECIPES.names() == tuning.recipes._RECIPE_LIST
+    assert RECIPES.names() == list(tuning.recipes._RECIPE_LIST)
     listed = {config for configs in tuning.recipes._CONFIG_LISTS.values() for config in configs}
     files = [path for name in RECIPES.names() for path in (project_root / "configs" / name).glob("*.*")]
     assert {path.stem for path in files} == listed

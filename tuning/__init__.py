@@ -23,6 +23,8 @@ _PUBLIC = {
     "train": "tuning.sft_trainer",
 }
 
+__all__ = [*_PUBLIC]  # noqa: PLE0604 (names that __getattr__ gives)
+
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `import tuning` stays free of torch."""

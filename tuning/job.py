@@ -59,7 +59,7 @@ def load_config(
         ConfigError: with every problem in it.
     """
     loaded = load_mapping(source) if isinstance(source, Mapping) else load_ir(source, None, overlay, recipe)
-    console.tell_notices(loaded.notices)
+    console.tell_notices([*loaded.notices, *_passed_over(loaded.ir)])
     checks = (missing_files, missing_sources, unusable_datasets, unusable_model, unusable_evaluation, unusable_trackers)
     checks = (
         *checks,
@@ -98,6 +98,11 @@ def check(config: TuningConfig) -> None:
 def unusable_trackers(config: TuningConfig) -> list[Problem]:
     """Name what is wrong with the trackers, from their names, packages and options alone."""
     return check_trackers(dict(config.tracking))
+
+
+def _passed_over(ir: IR) -> Iterator[str]:
+    if ir.get("training.hub_token") is not None:
+        yield "training.hub_token is passed over: set HF_TOKEN where the run starts, or log in with `hf auth login`"
 
 
 # Most runs have no rules and no exports; what checks them is imported where a run has some.

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tuning.config.shipped import named_configs
@@ -172,7 +173,8 @@ def _import(path: Path) -> ModuleType:
 def __getattr__(name: str) -> Any:
     """Make torchtune's two tables of what there is when they are asked for: they are read off, and kept nowhere."""
     if name == "_RECIPE_LIST":
-        return RECIPES.names()
+        return tuple(RECIPES.names())
     if name == "_CONFIG_LISTS":
-        return {each: [config.name for config in named_configs(each)] for each in RECIPES.names()}
+        listed = {each: tuple(config.name for config in named_configs(each)) for each in RECIPES.names()}
+        return MappingProxyType(listed)
     raise AttributeError(f"module 'tuning.recipes' has no attribute '{name}'")

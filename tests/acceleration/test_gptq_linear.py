@@ -37,7 +37,7 @@ def test_a_packed_layer_computes_what_its_dense_weight_does(bits: int, checkpoin
     torch.testing.assert_close(ours, expected)
     ours.square().sum().backward()
     expected.square().sum().backward()
-    torch.testing.assert_close(first.grad, second.grad)
+    torch.testing.assert_close(first.grad, second.grad, rtol=1e-4, atol=1e-4)  # sums over threads differ in order
 
 
 def test_a_zero_point_of_zero_is_read_from_the_format_that_stores_it_less_one() -> None:

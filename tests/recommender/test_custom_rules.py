@@ -142,6 +142,18 @@ def test_a_folder_that_is_not_there_or_holds_no_rule_is_refused(tmp_path: Path) 
         load_rules_dir(folder_of(tmp_path / "rules", empty="class Mine(Action): pass\n"))
 
 
+def test_a_rule_may_add_keys_of_another_program(tmp_path: Path) -> None:
+    body = 'return suggest({"trainer_of_mine.wings": 2, "brand_new_argument": 1}, "", Kind.MODEL_QUALITY, "")'
+    final, _ = RuleEngine(load_rules_dir(folder_of(tmp_path / "rules", mine=rule(body)))).run(IR(), SMALL)
+    assert final.values == {"trainer_of_mine": {"wings": 2}, "brand_new_argument": 1}
+
+
+def test_classes_that_are_nearly_rules_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    nearly = "class Custom_Nearly:\n    pass\n\nclass Mine(Action):\n    pass\n"
+    assert len(load_rules_dir(folder_of(tmp_path / "rules", seed=SEED, nearly=nearly))) == 1
+    assert "Custom_Nearly is no rule" in caplog.text and "Mine is no rule" in caplog.text
+
+
 def test_two_rules_of_one_name_are_refused(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "rules", a=SEED, b=SEED)
     with pytest.raises(UserError, match="2 rules are called Custom_Seed"):
@@ -158,7 +170,7 @@ def test_two_rules_of_one_name_are_refused(tmp_path: Path) -> None:
             'return suggest({"training.learning_rate": "abc"}, "", Kind.MODEL_QUALITY, "")',
             "training.learning_rate: got 'abc'; expected a number",
         ),
-        ('return suggest({"bogus.x": 1}, "", Kind.MODEL_QUALITY, "")', "bogus.x: there is no such field"),
+        ('return suggest({"learning_rat": 1}, "", Kind.MODEL_QUALITY, "")', "learning_rat: there is no such field. Did"),
         ('return suggest({"training.bogus": 1}, "", Kind.MODEL_QUALITY, "")', "training.bogus: there is no such field"),
         ('return suggest({"a.b": float("nan")}, "NaN.", Kind.MODEL_QUALITY, "")', "failed: ValueError: .*JSON"),
     ],

@@ -12,7 +12,7 @@ from tuning.config.entries import entry_problems, kind_of_entries
 from tuning.config.hf_fields import sft_config_fields
 from tuning.config.ir import DEFAULT, IR, leaves, merge_patch, nested
 from tuning.config.locations import located
-from tuning.config.names import field_paths
+from tuning.config.names import MEANT_VALUES, field_paths
 from tuning.config.rules import RULES
 from tuning.config.schema import TuningConfig, sections
 from tuning.config.section import Section
@@ -139,9 +139,15 @@ def _type_problems(path: str, ir: IR) -> Iterator[Problem]:
     if isinstance(value, list) and (kind := kind_of_entries(field.annotation)) is not None:
         yield from entry_problems(kind, path, value, ir.sources.get(path))
         return
-    hint = did_you_mean(value, names) if names and isinstance(value, str) else None
-    hint = hint if hint and hint.startswith("Did") else None
+    hint = _hint(path, value, names) if names and isinstance(value, str) else None
     yield _with_source(Problem(path, f"expected {describe_field(field)}", value, hint=hint), ir)
+
+
+def _hint(path: str, value: str, names: Sequence[str]) -> str | None:
+    if (meant := MEANT_VALUES.get(path, {}).get(value.lower())) is not None:
+        return meant
+    hint = did_you_mean(value, list(names))
+    return hint if hint.startswith("Did") else None
 
 
 def _with_source(problem: Problem, ir: IR) -> Problem:

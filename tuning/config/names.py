@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuning.config.acceleration_flags import FLAGS, settings_of_flag
+from tuning.config.autotuning_names import settings_of_autotuning
 from tuning.config.launch_arguments import FSDP_SWITCH, LAUNCH_ARGUMENTS, settings_of_launch_arguments
 from tuning.config.schema import TuningConfig, sections
 from tuning.registry import did_you_mean
@@ -68,6 +69,8 @@ RETIRED: dict[str, str] = {
 
 MEANT: dict[str, str] = {
     "batch_size": "per_device_train_batch_size",
+    "dataset": "training_data_path",
+    "device": "use_cpu",
     "epochs": "num_train_epochs",
     "eval_batch_size": "per_device_eval_batch_size",
     "flash_attention": "use_flash_attn",
@@ -75,6 +78,7 @@ MEANT: dict[str, str] = {
     "lr": "learning_rate",
     "micro_batch_size": "per_device_train_batch_size",
     "model": "model_name_or_path",
+    "model_directory": "model_name_or_path",
     "num_epochs": "num_train_epochs",
     "per_device_batch_size": "per_device_train_batch_size",
     "rank": "r",
@@ -85,6 +89,14 @@ MEANT: dict[str, str] = {
     "val_data_path": "validation_data_path",
 }
 """What people write, and other programs read, for fields whose names look quite different."""
+
+
+MEANT_VALUES: dict[str, dict[str, str]] = {
+    "peft.peft_method": {
+        "qlora": "Did you mean 'lora', with load_in_4bit=true? The recipe qlora_finetune sets both."
+    },
+}
+"""What people write for values that are said otherwise here."""
 
 
 @functools.cache
@@ -126,6 +138,8 @@ def settings(document: Mapping[str, Any], prefix: str = "") -> Iterator[Setting]
             yield dotted(key, value)
         elif prefix in ("", "acceleration.") and (flag := settings_of_flag(str(key), value)) is not None:
             yield from (Setting(written, path, each) for path, each in flag)
+        elif not prefix and (theirs := settings_of_autotuning(str(key), value)) is not None:
+            yield from (Setting(written, path, each) for path, each in theirs)
         elif not prefix and key == LAUNCH_ARGUMENTS and isinstance(value, Mapping):
             found = settings_of_launch_arguments(value)
             yield from (Setting(f"{key}.{name}", path, each) for name, path, each in found)

@@ -148,6 +148,7 @@ def flat_json_schema(config: type[TuningConfig]) -> dict[str, Any]:
 
 def _other_keys() -> dict[str, dict[str, str]]:
     """Describe the keys that are read and are no fields: names of older releases, and those of a run's own record."""
+    from tuning.config.autotuning_names import AUTOTUNING
     from tuning.config.names import (
         ALIASES,
         FLAGS,
@@ -159,6 +160,7 @@ def _other_keys() -> dict[str, dict[str, str]]:
     described = {name: f"Another name of {alias.name}." for name, alias in ALIASES.items()}
     described |= {name: f"Changes nothing: {reason}." for name, reason in RETIRED.items()}
     described |= {name: f"Flags of fms-acceleration for {path}." for name, (path, _) in FLAGS.items()}
+    described |= {name: f"AutoTuning's name of {path}." for name, path in AUTOTUNING.items()}
     described[FSDP_SWITCH] = "Whether the model is sharded by FSDP."
     described[LAUNCH_ARGUMENTS] = "Flags of accelerate's launcher, as fms-hf-tuning has them."
     described |= dict.fromkeys(("values", "sources"), "Part of the config.json that a run has written.")

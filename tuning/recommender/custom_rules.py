@@ -9,6 +9,7 @@ import copy
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import sys
 from collections import Counter
@@ -18,11 +19,13 @@ from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
 
 from tuning.config.ir import IR
-from tuning.config.names import field_paths
+from tuning.config.names import field_paths, suggestion
 from tuning.config.schema import sections
 from tuning.errors import ConfigError, Problem, TuningError, UserError, shown
 from tuning.recommender.action import Action, Recommendation
 from tuning.recommender.facts import Facts
+
+logger = logging.getLogger(__name__)
 
 PREFIX = "Custom_"
 _FIELD = "recommender.rules_dir"
@@ -102,15 +105,19 @@ def applied(action: Action, ir: IR, facts: Facts) -> Recommendation | None:
 
 def _rules_in(file: Path) -> list[Action]:
     module = _module_of(file)
-    kinds = [kind for name, kind in vars(module).items() if name.startswith(PREFIX) and _is_rule(kind, module)]
+    classes = {name: kind for name, kind in vars(module).items() if _is_class_of(kind, module)}
+    kinds = [kind for name, kind in classes.items() if name.startswith(PREFIX) and issubclass(kind, Action)]
+    for name, kind in classes.items():
+        if name.startswith(PREFIX) != issubclass(kind, Action):
+            logger.warning("%s: %s is no rule: one subclasses Action, and is named %s…", file, name, PREFIX)
     try:
         return [kind() for kind in kinds]
     except Exception as error:
         raise UserError(f"{_FIELD}: {_place(error, str(file))}: {_told(error)}") from error
 
 
-def _is_rule(kind: Any, module: ModuleType) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Action) and kind.__module__ == module.__name__
+def _is_class_of(kind: Any, module: ModuleType) -> bool:
+    return isinstance(kind, type) and kind.__module__ == module.__name__
 
 
 def _module_of(file: Path) -> ModuleType:
@@ -161,7 +168,10 @@ def _checked(made: Any, action: Action) -> Recommendation:
 
 
 def _wrong_values(patch: Mapping[str, Any]) -> Iterator[str]:
-    """Name each path of a patch that is no field, and each value that its field does not take."""
+    """Name each path of a patch that is like a field and none, and each value that its field does not take.
+
+    Anything else is a key of another program's, which the document keeps.
+    """
     from tuning.recommender.adapters.mapping import checked  # few runs have such a rule
 
     fields = set(field_paths().values())
@@ -169,7 +179,8 @@ def _wrong_values(patch: Mapping[str, Any]) -> Iterator[str]:
         inside = isinstance(given, Mapping) and (head in sections() or head not in fields)
         for path, value in ((f"{head}.{name}", each) for name, each in given.items()) if inside else [(head, given)]:
             if path not in fields:
-                yield f"{path}: there is no such field"
+                if head in sections() or (not inside and suggestion(head)):
+                    yield f"{path}: there is no such field. {suggestion(path.rpartition('.')[2]) or ''}".rstrip()
                 continue
             try:
                 checked(path, value)

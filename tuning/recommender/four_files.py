@@ -47,6 +47,8 @@ def four_files(found: Completed) -> dict[str, str]:
     _tell(exported.unmapped, "written for fms-hf-tuning")
     tuning, data = exported.files[TUNING_FILE], exported.files[DATA_FILE]
     assert isinstance(tuning, Mapping)
+    if found.ir.get("training.output_dir") is None:
+        print(f"no run folder is named; name one where it is started: {LAUNCH_FILE} output_dir=RUN", file=sys.stderr)
     spread = _beside(ACCELERATE_FILE) if num_processes(found.ir) > 1 else None
     scripts = {
         LAUNCH_FILE: _script(launch_command(found.ir, _beside(CONFIG_FILE), spread), "Train with this package."),
