@@ -23,7 +23,7 @@ _PUBLIC = {
     "train": "tuning.sft_trainer",
 }
 
-__all__ = [*_PUBLIC]  # noqa: PLE0604 (names that __getattr__ gives)
+__all__ = [*_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

@@ -170,7 +170,10 @@ def test_two_rules_of_one_name_are_refused(tmp_path: Path) -> None:
             'return suggest({"training.learning_rate": "abc"}, "", Kind.MODEL_QUALITY, "")',
             "training.learning_rate: got 'abc'; expected a number",
         ),
-        ('return suggest({"learning_rat": 1}, "", Kind.MODEL_QUALITY, "")', "learning_rat: there is no such field. Did"),
+        (
+            'return suggest({"learning_rat": 1}, "", Kind.MODEL_QUALITY, "")',
+            "learning_rat: there is no such field. Did",
+        ),
         ('return suggest({"training.bogus": 1}, "", Kind.MODEL_QUALITY, "")', "training.bogus: there is no such field"),
         ('return suggest({"a.b": float("nan")}, "NaN.", Kind.MODEL_QUALITY, "")', "failed: ValueError: .*JSON"),
     ],

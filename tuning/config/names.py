@@ -92,9 +92,7 @@ MEANT: dict[str, str] = {
 
 
 MEANT_VALUES: dict[str, dict[str, str]] = {
-    "peft.peft_method": {
-        "qlora": "Did you mean 'lora', with load_in_4bit=true? The recipe qlora_finetune sets both."
-    },
+    "peft.peft_method": {"qlora": "Did you mean 'lora', with load_in_4bit=true? The recipe qlora_finetune sets both."},
 }
 """What people write for values that are said otherwise here."""
 
