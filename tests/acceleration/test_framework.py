@@ -275,3 +275,26 @@ def test_a_name_that_is_taken_and_a_plugin_without_paths_are_refused(name: str, 
 def test_what_is_passed_over_is_only_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     framework({"zebra": {}})
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+class InTraining(Noting):
+    def get_callbacks_and_ready_for_train(self, model: Any = None, accelerator: Any = None) -> list[Any]:
+        return []
+
+
+@pytest.mark.parametrize("is_ready", [False, True])
+def test_a_training_that_plugins_are_not_ready_for_is_told_of_once(
+    is_ready: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    import torch
+
+    register(InTraining, "a.b", name="Waits")
+    made, model = framework({"a": {"b": {}}}), torch.nn.Linear(2, 2)
+    made.augmentation(model.eval(), {})
+    model(torch.zeros(1, 2))
+    assert caplog.text == ""
+    if is_ready:
+        made.get_callbacks_and_ready_for_train(model)
+    for _ in range(2):
+        model.train()(torch.zeros(1, 2))
+    assert caplog.text.count("Waits: not in effect") == (not is_ready)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from tuning.acceleration.plugin import AccelerationPlugin
 from tuning.acceleration.rules import Active, unfit_for
 from tuning.acceleration.selection import select
 from tuning.config.locations import located
@@ -17,6 +18,7 @@ from tuning.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from torch.utils.hooks import RemovableHandle
     from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class AccelerationFramework:
         for notice in found.notices:
             logger.warning("%s", notice)
         self._active: tuple[Active, ...] = tuple(found.active)
+        self._reminder: RemovableHandle | None = None
 
     @property
     def active_plugins(self) -> Mapping[str, str]:
@@ -112,22 +115,48 @@ class AccelerationFramework:
         for each in self._active:
             if each.plugin.requires_augmentation:
                 model, modifiable_args = each.plugin.augmentation(model, train_args, modifiable_args)
+        self._remind_of_callbacks(model)
         return model, modifiable_args
 
     def get_callbacks_and_ready_for_train(
         self, model: Any = None, accelerator: Accelerator | None = None
     ) -> list[TrainerCallback]:
         """Let every plugin get the model and the accelerator of a trainer ready; returns callbacks for this trainer."""
+        self._forget_reminder()
         return [
             callback
             for each in self._active
             for callback in each.plugin.get_callbacks_and_ready_for_train(model, accelerator)
         ]
 
+    def _remind_of_callbacks(self, model: Any) -> None:
+        """Warn at a first step of training that comes before plugins got ready for it: they would do nothing."""
+        waiting = [each.name for each in self._active if _acts_in_training(each.plugin)]
+        self._forget_reminder()
+
+        def remind(module: Any, *_: Any) -> None:
+            if module.training:
+                self._forget_reminder()
+                how = "call get_callbacks_and_ready_for_train(trainer.model) and add what it returns to the trainer"
+                logger.warning("%s: not in effect; before the training, %s", ", ".join(waiting), how)
+
+        if waiting and hasattr(model, "register_forward_pre_hook"):
+            self._reminder = model.register_forward_pre_hook(remind)
+
+    def _forget_reminder(self) -> None:
+        if self._reminder is not None:
+            self._reminder.remove()
+            self._reminder = None
+
     def _check_architectures(self, architectures: Collection[str]) -> None:
         problems = list(unfit_for(self._active, architectures))
         if problems:
             raise ConfigError(problems)
+
+
+def _acts_in_training(plugin: AccelerationPlugin) -> bool:
+    base = AccelerationPlugin.get_callbacks_and_ready_for_train
+    return type(plugin).get_callbacks_and_ready_for_train is not base
 
 
 def _refuse_random_weights(model_name: str, loaded: Mapping[str, Any]) -> None:
