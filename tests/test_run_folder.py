@@ -13,10 +13,11 @@ def folders(run_folder: Path, *names: str) -> None:
 
 
 def test_torn_checkpoints_are_moved_aside_and_none_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folders(tmp_path, "checkpoint-3", "unfinished/checkpoint-3", "unfinished/checkpoint-6", "model")
+    left = ("unfinished/checkpoint-3", "unfinished/checkpoint-6", "unfinished/former-checkpoint-6")
+    folders(tmp_path, "checkpoint-3", *left, "model")
     _set_torn_aside(tmp_path)
     moved = {path.relative_to(tmp_path / "earlier.1").as_posix() for path in (tmp_path / "earlier.1").rglob("*")}
-    assert moved == {"checkpoint-3", "unfinished", "unfinished/checkpoint-3", "unfinished/checkpoint-6"}
+    assert moved == {"checkpoint-3", "unfinished", *left}
     assert "the checkpoints that are not complete are now in" in caplog.text and (tmp_path / "model").is_dir()
 
 

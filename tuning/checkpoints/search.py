@@ -55,7 +55,7 @@ def torn_checkpoints(folder: Path) -> Iterator[tuple[Path, str]]:
     for checkpoint in checkpoints(folder):
         if reason := why_torn(checkpoint):
             yield checkpoint, reason
-    yield from ((path, "it was still being saved") for path in sorted((folder / UNFINISHED).glob("checkpoint-*")))
+    yield from ((path, "it was still being saved") for path in sorted((folder / UNFINISHED).glob("*checkpoint-*")))
 
 
 def is_finished(checkpoint: str, max_steps: int, num_train_epochs: float) -> bool:
