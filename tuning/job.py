@@ -102,7 +102,8 @@ def unusable_trackers(config: TuningConfig) -> list[Problem]:
 
 def _passed_over(ir: IR) -> Iterator[str]:
     if ir.get("training.hub_token") is not None:
-        yield "training.hub_token is passed over: set HF_TOKEN where the run starts, or log in with `hf auth login`"
+        told = f"training.hub_token (from {ir.sources['training.hub_token']}) is passed over"
+        yield f"{told}: set HF_TOKEN where the run starts, or log in with `hf auth login`"
 
 
 # Most runs have no rules and no exports; what checks them is imported where a run has some.

@@ -8,6 +8,8 @@ import pytest
 
 from tuning.config.building import build_config
 from tuning.config.loading import load_mapping
+from tuning.errors import ConfigError
+from tuning.job import load_config
 
 SEED = {
     "ModelName": "gpt2",
@@ -47,3 +49,10 @@ def test_methods_and_bits_are_told_apart(given: dict[str, Any], expected: tuple[
 def test_a_wrong_value_is_told_under_the_key_that_was_written() -> None:
     with pytest.raises(ValueError, match=r"peft\.peft_method: got 'LROA'"):
         build_config(load_mapping({**SEED, "PeftType": "LROA"}).ir)
+
+
+def test_a_token_is_passed_over_and_told_of_without_its_value(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ConfigError):  # there is no such model
+        load_config({**SEED, "ModelName": "./nowhere", "HfToken": "hf_abcdefghijABCDEFGHIJ0123"})
+    assert "training.hub_token (from argument) is passed over: set HF_TOKEN" in caplog.text
+    assert "hf_abc" not in caplog.text

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tuning.errors import UserError
-from tuning.export.exporter import Options
-from tuning.export.exporters import EXPORTERS
+from tuning.export.exporter import Exporter, Options
+from tuning.export.exporters import EXPORTERS, new_exporter
 from tuning.export.exporting import Exported, export_model
 from tuning.export.loaded import Loaded
 from tuning.export.source import find_source
@@ -129,3 +129,13 @@ def test_a_missing_package_is_an_extra_to_install(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'tuning\[gguf\]'"):
         export(tiny_model, "gguf", tmp_path / "out")
+
+
+def test_a_format_whose_class_lacks_a_method_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Half(Exporter):
+        def write(self, loaded: Any, folder: Path, options: Any) -> None:
+            (folder / "half").touch()
+
+    monkeypatch.setitem(EXPORTERS._registered, "half", Half)
+    with pytest.raises(UserError, match=r"format 'half': .*Half has no read"):
+        new_exporter("half")

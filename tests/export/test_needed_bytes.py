@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from tuning.export.exporter import Options
-from tuning.export.exporters import EXPORTERS
+from tuning.export.exporters import new_exporter
 from tuning.export.source import find_source
 
 
@@ -35,5 +35,5 @@ def adapter(tmp_path: Path) -> Path:
 def test_each_format_asks_for_the_room_that_it_takes(
     name: str, quantize: str | None, megabytes: float, adapter: Path
 ) -> None:
-    needed = EXPORTERS.load(name)().needed_bytes(find_source(str(adapter)), Options(quantize))
+    needed = new_exporter(name).needed_bytes(find_source(str(adapter)), Options(quantize))
     assert needed / 1e6 == pytest.approx(megabytes, abs=0.001)

@@ -68,7 +68,7 @@ class AccelerationPlugin:
 
     def model_loader(self, model_name: str, **kwargs: Any) -> PreTrainedModel:
         """Load the model; the arguments are those of `AutoModelForCausalLM.from_pretrained`."""
-        raise NotImplementedError(f"{type(self).__name__} loads no models")
+        raise TypeError(f"{type(self).__name__} loads no models")
 
     def augmentation(
         self, model: PreTrainedModel, train_args: TrainingArguments, modifiable_args: tuple[Any, ...] = (None,)

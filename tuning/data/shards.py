@@ -69,7 +69,7 @@ def write_shards(
     files = [folder / f"{name}-{number:05d}-of-{len(shares):05d}.arrow" for number in range(len(shares))]
     values = [row.values for row in rows]
     jobs = [Job(encoding, values[share], share.start, str(file)) for share, file in zip(shares, files, strict=True)]
-    if not _can_be_given_away(jobs[1:]):
+    if not _write_jobs(jobs[1:]):
         return write_shards(rows, encoding, folder, name, num_processes=1)
     with one_thread():
         started: list[tuple[subprocess.Popen[bytes], Job]] = []
@@ -100,8 +100,8 @@ def _shares(num_rows: int, num_processes: int) -> list[slice]:
     return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
-def _can_be_given_away(jobs: Sequence[Job]) -> bool:
-    """Write each job into a file for its process; False, and no file: rows hold what JSON does not, such as dates."""
+def _write_jobs(jobs: Sequence[Job]) -> bool:
+    """Write each job into a file for its process; returns False, and leaves none, where JSON cannot hold the rows."""
     try:
         for job in jobs:
             encoding = {each.name: getattr(job.encoding, each.name) for each in fields(Encoding) if each.compare}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ HALF = Bound(max_difference=1e-4, relative=0.15, top_1=0.9)
 """Of 16-bit weights. Source: benchmarks/export.py: at most 0.04 in bfloat16 over nine architectures of two layers."""
 
 
-class Exporter:
+class Exporter(ABC):
     """The base of all formats: it takes every model and no quantization."""
 
     packages: tuple[str, ...] = ()
@@ -76,13 +77,13 @@ class Exporter:
         """Tell how large the export will be on the disk, bytes; 0 where that is not known."""
         return model_bytes(source)
 
+    @abstractmethod
     def write(self, loaded: Loaded, folder: Path, options: Options) -> None:
         """Write the format into an empty folder. The model may be changed: nobody needs it afterwards."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, source: Source, folder: Path, dtype: str) -> Logits:
         """Load what was written with the format's own library; `dtype` is that of the model's weights."""
-        raise NotImplementedError
 
     def weights_dtype(self, loaded: Loaded, options: Options) -> str:
         """Tell the type of the weights that are written."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tuning.errors import UserError
 from tuning.export.exporter import Exporter
 from tuning.registry import Registry
 
@@ -16,3 +17,15 @@ EXPORTERS: Registry[type[Exporter]] = Registry(
     },
     "tuning.exporters",
 )
+
+
+def new_exporter(name: str) -> Exporter:
+    """Make the exporter of a format.
+
+    Raises:
+        UserError: there is no such format, or the class that a package has for it lacks a method.
+    """
+    kind = EXPORTERS.load(name)
+    if missing := sorted(getattr(kind, "__abstractmethods__", ())):
+        raise UserError(f"format '{name}': {kind.__module__}.{kind.__qualname__} has no {', '.join(missing)}; mend it")
+    return kind()

@@ -18,7 +18,7 @@ from typing import Any
 from tuning.errors import UserError
 from tuning.export.comparison import Answers, Comparison, answers_of, compare
 from tuning.export.exporter import EXPORT_FILE, Exporter, Options
-from tuning.export.exporters import EXPORTERS
+from tuning.export.exporters import new_exporter
 from tuning.export.loaded import Loaded, load, load_model_of, quantization_of_run
 from tuning.export.model_card import write_model_card
 from tuning.export.prompts import Prompts, prompts_for
@@ -65,7 +65,7 @@ def export_model(
             nothing is left of the export.
     """
     options, began = options or Options(), time.monotonic()
-    exporter = EXPORTERS.load(name)()
+    exporter = new_exporter(name)
     refuse(exporter, source, folder, options, replace)
     with _draft_of(folder) as draft:
         logger.info("export: %s as %s: loading it", source.name, name)

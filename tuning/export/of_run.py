@@ -10,7 +10,7 @@ from tuning.config.schema import TuningConfig
 from tuning.config.sections import Model
 from tuning.errors import Problem, UserError
 from tuning.export.exporter import FORMATS, QUANTIZE, Exporter, Options
-from tuning.export.exporters import EXPORTERS
+from tuning.export.exporters import EXPORTERS, new_exporter
 from tuning.export.exporting import Exported, export_model
 from tuning.export.refusals import require_packages, unusable_folder, unusable_model
 from tuning.export.source import CONFIG_FILE, Source, find_source
@@ -57,7 +57,7 @@ def unusable_export(config: TuningConfig) -> Iterator[Problem]:
         if not _is_known(name):
             yield Problem(FORMATS, f"expected some of: {', '.join(EXPORTERS.names())}", name)
             continue
-        exporter = EXPORTERS.load(name)()
+        exporter = new_exporter(name)
         require_packages(exporter)
         if source is not None:
             yield from _unusable_format(config, source, name, exporter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,13 +45,13 @@ class TracedExporter(Exporter):
         loaded.tokenizer.save_pretrained(folder)
         self.write_graph(trace(model), folder)
 
+    @abstractmethod
     def write_graph(self, program: ExportedProgram, folder: Path) -> None:
         """Write the graph with its weights.
 
         Raises:
             UserError: the format has no words for it.
         """
-        raise NotImplementedError
 
 
 def trace(model: Any) -> ExportedProgram:
