@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SLICE = 2**20
+"""Weights that are widened at a time where that can be chosen, 4 MiB of them: they stay in the processor's cache.
+
+Source: a pass of 16 tokens through 510 million weights: 0.40 CPU s, and 0.94 where each matrix is widened whole.
+"""
 
 
 @contextmanager
@@ -14,17 +24,36 @@ def computing_in_float32(model: Any) -> Iterator[None]:
     On CPUs without instructions for it, matrices of 16 bits are multiplied several times slower than those of 32; and
     rounding in 16 bits would hide small differences of weights.
     """
-    handles = []
-    for module in model.modules():
-        weights = [one for one in module.parameters(recurse=False) if one.is_floating_point() and one.itemsize == 2]
-        if weights:
-            swap = _Swap(weights)
-            handles += [module.register_forward_pre_hook(swap.widen), module.register_forward_hook(swap.restore)]
-    try:
+    import torch
+
+    with ExitStack() as stack:
+        for module in model.modules():
+            weights = [one for one in module.parameters(recurse=False) if one.is_floating_point() and one.itemsize == 2]
+            if not weights:
+                continue
+            if type(module) is torch.nn.Linear and "forward" not in vars(module):
+                module.forward = functools.partial(_linear, module)
+                stack.callback(delattr, module, "forward")
+            elif type(module) is torch.nn.Embedding:
+                stack.callback(module.register_forward_hook(lambda *passed: passed[-1].float()).remove)
+            else:
+                swap = _Swap(weights)
+                stack.callback(module.register_forward_pre_hook(swap.widen).remove)
+                stack.callback(module.register_forward_hook(swap.restore).remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
+
+
+def _linear(module: Any, input: Tensor) -> Tensor:
+    """Multiply by some rows of the weights at a time; (…, in_features) -> (…, out_features), float32."""
+    import torch
+
+    made = torch.empty(*input.shape[:-1], module.out_features)
+    num_rows = max(1, _SLICE // module.in_features)
+    for first in range(0, module.out_features, num_rows):
+        part = slice(first, first + num_rows)
+        bias = None if module.bias is None else module.bias[part].float()
+        made[..., part] = torch.nn.functional.linear(input.float(), module.weight[part].float(), bias)
+    return made
 
 
 class _Swap:

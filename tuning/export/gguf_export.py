@@ -91,13 +91,12 @@ class GgufExporter(Exporter):
 
     def read(self, source: Source, folder: Path, dtype: str) -> Logits:
         """Load it with transformers; Granite, which transformers does not read from GGUF, weight by weight."""
-        from tuning.export.gguf_reading import check_tokens, load_gguf
+        from tuning.export.gguf_reading import load_gguf
         from tuning.export.torch_export import torch_logits
 
-        vocab_size = check_tokens(folder / GGUF_FILE, source)
         if dtype != "float32":  # values of other types fit into float16 best
             dtype = "bfloat16" if "BF16" in self.kinds else "float16"
-        return torch_logits(load_gguf(folder / GGUF_FILE, source, dtype, vocab_size))
+        return torch_logits(load_gguf(folder / GGUF_FILE, source, dtype))
 
     def facts(self, folder: Path) -> dict[str, Any]:
         """Tell how many weights have each type."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NUM_PROMPTS = 16
-LONGEST_PROMPT, NUM_NEW_TOKENS = 16, 8
+LONGEST_PROMPT, NUM_NEW_TOKENS = 12, 6
 _BATCHES = (1, 5, 10)
 """Prompts of each batch: three shapes, of which the first has no padding."""
 _SEED = 8
