@@ -11,6 +11,7 @@ import numpy as np
 from tuning.causal_lm import IGNORED_LABEL
 from tuning.data.packing import packed
 from tuning.data.prepared import Prepared
+from tuning.data.rows import check_answered
 from tuning.data.streamed import TokenStream, streamed_dataset
 from tuning.data.token_table import TokenTable
 from tuning.errors import DataError
@@ -51,13 +52,7 @@ def check_rows_left(prepared: Prepared, max_length: int | None) -> None:
     for name, tokens in prepared.tables.items():
         _check_long_rows(name, prepared)
         taught = is_supervised(tokens)
-        gone = len(taught) - int(taught.sum())
-        within = "" if max_length is None else f" within max_length={max_length}"
-        told = f"{name}: {gone} of {len(taught)} rows have no response{within}"
-        if gone == len(taught):
-            raise DataError(told if max_length is None else f"{told}; raise it")
-        if gone:
-            logger.warning("%s; they are left out", told)
+        check_answered(name, int(taught.sum()), len(taught), max_length)
 
 
 def _check_long_rows(split: str, prepared: Prepared) -> None:

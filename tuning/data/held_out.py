@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from tuning.config.sections import Data
 from tuning.data.data_config import resolved
 from tuning.data.encoding import Encoding
-from tuning.data.rows import check_skipped, load_part, load_rows
+from tuning.data.rows import check_answered, check_skipped, load_part, load_rows
 from tuning.data.run_datasets import validation_dataset
 from tuning.data.sources import Row, Skipped
 from tuning.data.tokenization import num_supervised
@@ -18,8 +17,6 @@ from tuning.errors import DataError
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-logger = logging.getLogger(__name__)
 
 PARTED = ("validation_fraction", "datasets", "data_config_path")
 """Fields of the data section by which rows are held out of those that are trained on."""
@@ -71,12 +68,7 @@ def held_out_tokens(held_out: HeldOut, encoding: Encoding) -> tuple[Dataset, dic
     tokens = list(encoding.token_rows([row.values for row in rows], refuse))
     check_skipped(refused, len(rows), held_out.max_skipped_share)
     kept = [found for found in tokens if num_supervised(found.labels)]
-    within = "" if encoding.max_length is None else f" within max_length={encoding.max_length}"
-    if not kept:
-        raise DataError(f"data: no held-out row has a response{within}")
-    if len(tokens) > len(kept):
-        told = f"{len(tokens) - len(kept)} of {len(tokens)} rows have no response{within}"
-        logger.warning("validation: %s; they are left out", told)
+    check_answered("validation", len(kept), len(tokens), encoding.max_length)
     num_measured = len({found.row for found in kept})
     counts = {NUM_ROWS: num_measured, NUM_LEFT_OUT: held_out.num_read - num_measured}
     return Dataset.from_list([{"input_ids": one.input_ids, "labels": one.labels} for one in kept]), counts

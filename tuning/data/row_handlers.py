@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tuning.data.cells import checked_text
 from tuning.data.handlers import Columns, DataHandler
 from tuning.data.pieces import ADD_EOS_TOKEN
 from tuning.data.templates import row_renderer
@@ -141,9 +142,7 @@ def _require(row: Columns, names: Sequence[str]) -> None:
 
 def _text(row: Columns, column: str) -> str:
     _require(row, [column])
-    if not isinstance(row[column], str):
-        raise DataError(f"column {column}: expected text, got {type(row[column]).__name__}")
-    return row[column]
+    return checked_text(row[column], f"column {column}", may_be_empty=True)
 
 
 @functools.lru_cache(maxsize=64)

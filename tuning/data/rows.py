@@ -96,6 +96,20 @@ def check_skipped(skipped: Sequence[Skipped], num_read: int, max_skipped_share: 
     logger.warning("%s and are left out; the first: %s: %s", told, skipped[0].place, skipped[0].reason)
 
 
+def check_answered(split: str, num_answered: int, num_rows: int, max_length: int | None) -> None:
+    """Say how many rows of a split have nothing to train or to measure on.
+
+    Raises:
+        DataError: none has an answer.
+    """
+    within = "" if max_length is None else f" within max_length={max_length}"
+    told = f"{split}: {num_rows - num_answered} of {num_rows} rows have no response{within}"
+    if not num_answered:
+        raise DataError(told if max_length is None else f"{told}; raise it")
+    if num_answered < num_rows:
+        logger.warning("%s; they are left out", told)
+
+
 def _named(told: str, items: Sequence[Skipped]) -> str:
     more = len(items) - _MOST_ROWS_NAMED
     lines = [f"{item.place}: {item.reason}" for item in items[:_MOST_ROWS_NAMED]]
