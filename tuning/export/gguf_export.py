@@ -27,7 +27,7 @@ _NAMES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 _ROPE_FREQS = "rope_freqs.weight"
 
 _BOUNDS = {
-    "f16": Bound(max_difference=1e-3, relative=0.02, top_1=0.9),
+    "f16": Bound(max_difference=1e-3, relative=0.02, top_1=0.8),
     "bf16": Bound(relative=0.15, top_1=0.8),
     "q8_0": Bound(relative=0.4, top_1=0.8),
     "q5_1": Bound(relative=3.0, top_1=0.5),
@@ -36,7 +36,7 @@ _BOUNDS = {
     "q4_0": Bound(relative=5.0, top_1=0.25),
 }
 """Source: benchmarks/export.py over nine tiny random models, which suffer most: differences of at most half the bound,
-and the same token at 94 % (f16), 92 % (bf16) and 89 % (q8_0) or more. Where two tokens are nearly tied, a tiny model
+and the same token at 92 % (f16), 91 % (bf16) and 89 % (q8_0) or more. Where two tokens are nearly tied, a tiny model
 meets them again at each step of what it generates."""
 
 
