@@ -162,8 +162,10 @@ def _compared(one: dict[str, Any]) -> tuple[str, ...]:
 def _taken(same: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     if refused := [one[REFUSED] for one in same if REFUSED in one]:
         return "", "", "", f"{REFUSED}: {refused[0]}"
-    seconds, size = min(one["seconds"] for one in same), same[0]["bytes"]
-    shares = [f"{max(one[phase] for one in same) / size:.2f} times the weights" for phase in ("writing", "comparing")]
+    seconds, num_bytes = min(one["seconds"] for one in same), same[0]["bytes"]
+    shares = [
+        f"{max(one[phase] for one in same) / num_bytes:.2f} times the weights" for phase in ("writing", "comparing")
+    ]
     return f"{seconds:.1f}", *shares, f"{max(one['max_difference'] for one in same):.1e}"
 
 

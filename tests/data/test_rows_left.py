@@ -10,6 +10,7 @@ from made_tokenizers import encoding_of
 
 from tuning.config.sections import Data
 from tuning.data.datasets import check_rows_left
+from tuning.data.held_out import held_out_tokens, load_held_out
 from tuning.data.prepared import Encodings, Prepared, PreparedRows
 from tuning.data.streamed import TokenStream, open_stream
 from tuning.errors import DataError
@@ -46,6 +47,12 @@ def test_rows_of_too_many_tokens_are_counted_when_they_are_made_and_when_they_ar
 def test_a_limit_that_no_row_keeps_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"train: 4 of 4 rows have {TOO_MANY}, and none is left"):
         check_rows_left(prepared(limited(tmp_path, 1)), None)
+
+
+def test_a_limit_that_no_held_out_row_keeps_is_refused(tmp_path: Path) -> None:
+    data = limited(tmp_path, 1).model_copy(update={"validation_fraction": 0.5})
+    with pytest.raises(DataError, match=f"validation: all rows have {TOO_MANY}"):
+        held_out_tokens(load_held_out(data, 1), encoding_of("byte_level"))
 
 
 def test_streamed_rows_of_too_many_tokens_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,12 @@ import pytest
 gguf = pytest.importorskip("gguf")
 np = pytest.importorskip("numpy")
 
-from tuning.export.gguf_reading import reading_fast  # noqa: E402
+from tiny_families import MakeModel  # noqa: E402
+
+from tuning.errors import UserError  # noqa: E402
+from tuning.export.exporting import export_model  # noqa: E402
+from tuning.export.gguf_reading import load_gguf, reading_fast  # noqa: E402
+from tuning.export.source import find_source  # noqa: E402
 
 
 def _write(file: Path) -> None:
@@ -33,9 +38,11 @@ def test_a_file_is_read_as_gguf_reads_it(tmp_path: Path) -> None:
     expected = gguf.GGUFReader(file)
 
     with reading_fast():
-        assert gguf.GGUFReader is not own[0]
-        found = gguf.GGUFReader(file)
+        found = gguf.GGUFReader(str(file))
+        assert gguf.GGUFReader(str(file)) is found
+        assert gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 2) is gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 2)
 
+    assert type(found.data) is np.ndarray
     assert (gguf.GGUFReader, gguf.get_tensor_name_map) == own
     said = {name: field.contents() for name, field in found.fields.items()}
     assert said == {name: field.contents() for name, field in expected.fields.items()}
@@ -45,7 +52,23 @@ def test_a_file_is_read_as_gguf_reads_it(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one.data, other.data)
 
 
-def test_a_file_that_is_none_is_refused_all_the_same(tmp_path: Path) -> None:
-    (tmp_path / "model.gguf").write_bytes(b"no gguf at all" * 10)
-    with reading_fast(), pytest.raises(ValueError, match="magic"):
-        gguf.GGUFReader(tmp_path / "model.gguf")
+def test_a_file_that_is_none_is_refused_and_the_reader_taken_back(tmp_path: Path) -> None:
+    file, own = tmp_path / "model.gguf", (gguf.GGUFReader, gguf.get_tensor_name_map)
+    file.write_bytes(b"no gguf at all" * 10)
+    with pytest.raises(ValueError, match="magic"), reading_fast():
+        gguf.GGUFReader(str(file))
+    assert (gguf.GGUFReader, gguf.get_tensor_name_map) == own
+
+
+@pytest.mark.slow
+def test_a_token_in_the_place_of_another_is_refused(family: MakeModel, tmp_path: Path) -> None:
+    source = find_source(str(family("llama")))
+    export_model(source, "gguf", tmp_path / "out")
+    file = tmp_path / "out" / "model.gguf"
+    tokens = gguf.GGUFReader(file).fields["tokenizer.ggml.tokens"].contents()
+    token = max(tokens[:256], key=lambda one: len(one.encode())).encode()
+    number, content = tokens.index(token.decode()), file.read_bytes()
+    place = content.index(len(token).to_bytes(8, "little") + token) + 8
+    file.write_bytes(content[:place] + b"?" * len(token) + content[place + len(token) :])
+    with pytest.raises(UserError, match=f"the id {number} stands for .* in the tokenizer, and for '\\?+' here"):
+        load_gguf(file, source, "float32")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_families import MakeModel
+from tiny_families import MakeModel, make_adapter
 
 from tuning.errors import UserError
 from tuning.export.exporter import Options
@@ -67,6 +67,12 @@ def test_the_base_keeps_its_type(family: MakeModel, tmp_path: Path) -> None:
     found = exported(family("llama", dtype="bfloat16"), tmp_path)
     assert found.max_difference <= 1e-5
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_trained_tokens_of_a_tied_base_in_16_bits_are_merged(family: MakeModel, tmp_path: Path) -> None:
+    base = family("llama_tied", dtype="bfloat16")
+    adapter = make_adapter(base, 0, {"trainable_token_indices": [5, 7]}, tmp_path / "adapter")
+    assert exported(adapter, tmp_path).top_1 >= 0.9
 
 
 def test_weights_are_divided_by_size(tiny_model: Path, tmp_path: Path) -> None:

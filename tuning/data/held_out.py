@@ -67,6 +67,8 @@ def held_out_tokens(held_out: HeldOut, encoding: Encoding) -> tuple[Dataset, dic
 
     tokens = list(encoding.token_rows([row.values for row in rows], refuse))
     check_skipped(refused, len(rows), held_out.max_skipped_share)
+    if not tokens:
+        raise DataError("validation: all rows have more tokens than skip_samples_with_large_columns allows")
     kept = [found for found in tokens if num_supervised(found.labels)]
     check_answered("validation", len(kept), len(tokens), encoding.max_length)
     num_measured = len({found.row for found in kept})

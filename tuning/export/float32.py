@@ -28,8 +28,8 @@ def computing_in_float32(model: Any) -> Iterator[None]:
 
     with ExitStack() as stack:
         for module in model.modules():
-            weights = [one for one in module.parameters(recurse=False) if one.is_floating_point() and one.itemsize == 2]
-            if not weights:
+            narrow = [one for one in _weights_used(module) if one.is_floating_point() and one.itemsize == 2]
+            if not narrow:
                 continue
             if type(module) is torch.nn.Linear and "forward" not in vars(module):
                 module.forward = functools.partial(_linear, module)
@@ -37,22 +37,29 @@ def computing_in_float32(model: Any) -> Iterator[None]:
             elif type(module) is torch.nn.Embedding:
                 stack.callback(module.register_forward_hook(lambda *passed: passed[-1].float()).remove)
             else:
-                swap = _Swap(weights)
+                swap = _Swap(narrow)
                 stack.callback(module.register_forward_pre_hook(swap.widen).remove)
-                stack.callback(module.register_forward_hook(swap.restore).remove)
+                stack.callback(module.register_forward_hook(swap.restore, always_call=True).remove)
         yield
+
+
+def _weights_used(module: Any) -> Iterator[Any]:
+    """Yield a module's own weights; PEFT's trained tokens compute with those of their base, which is not called."""
+    owner = module.get_base_layer() if hasattr(module, "trainable_tokens_delta") else module
+    yield from owner.parameters(recurse=False)
 
 
 def _linear(module: Any, input: Tensor) -> Tensor:
     """Multiply by some rows of the weights at a time; (…, in_features) -> (…, out_features), float32."""
     import torch
 
-    made = torch.empty(*input.shape[:-1], module.out_features)
+    wide = input.float()
+    made = wide.new_empty((*input.shape[:-1], module.out_features))
     num_rows = max(1, _SLICE // module.in_features)
     for first in range(0, module.out_features, num_rows):
         part = slice(first, first + num_rows)
         bias = None if module.bias is None else module.bias[part].float()
-        made[..., part] = torch.nn.functional.linear(input.float(), module.weight[part].float(), bias)
+        made[..., part] = torch.nn.functional.linear(wide, module.weight[part].float(), bias)
     return made
 
 
