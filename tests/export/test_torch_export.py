@@ -69,6 +69,19 @@ def test_the_base_keeps_its_type(family: MakeModel, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
+@pytest.mark.parametrize("is_adapter", [False, True])
+def test_the_generation_configuration_is_the_bases(is_adapter: bool, family: MakeModel, tmp_path: Path) -> None:
+    from transformers import GenerationConfig
+
+    model = base = family("llama", bos_token_id=1, eos_token_id=2, pad_token_id=3)
+    if is_adapter:
+        model = make_adapter(base, 0, {}, tmp_path / "adapter")
+    exported(model, tmp_path)
+    found, own = (GenerationConfig.from_pretrained(folder).to_diff_dict() for folder in (tmp_path / "out", base))
+    assert found == own
+    assert found["eos_token_id"] == 2
+
+
 def test_trained_tokens_of_a_tied_base_in_16_bits_are_merged(family: MakeModel, tmp_path: Path) -> None:
     base = family("llama_tied", dtype="bfloat16")
     adapter = make_adapter(base, 0, {"trainable_token_indices": [5, 7]}, tmp_path / "adapter")

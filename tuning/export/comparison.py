@@ -123,12 +123,12 @@ def _seeing_logits(model: Any, seen: list[Tensor]) -> Iterator[dict[str, Any]]:
 
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     hook = base.register_forward_hook(lambda *passed: seen.append(passed[-1].logits.float()))
-    own = model.generation_config
+    own = model.generation_config, base.generation_config  # PEFT gives the base what the adapted model has
     model.generation_config = GenerationConfig(max_new_tokens=NUM_NEW_TOKENS, do_sample=False, pad_token_id=0)
     try:
         yield {"logits_to_keep": 0} if "logits_to_keep" in inspect.signature(base.forward).parameters else {}
     finally:
-        model.generation_config = own
+        model.generation_config, base.generation_config = own
         hook.remove()
 
 
