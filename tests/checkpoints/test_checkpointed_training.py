@@ -80,11 +80,13 @@ def test_a_checkpoint_takes_the_place_of_one_of_the_same_step(tiny_model: Path, 
     assert why_torn(tmp_path / "checkpoint-2") is None and not (tmp_path / "checkpoint-2" / "old").exists()
 
 
-def test_losses_that_were_not_logged_yet_count_in_the_next_entry(saved: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_what_was_not_logged_yet_counts_in_the_next_entry(saved: Path, tiny_model: Path, tmp_path: Path) -> None:
     resumed = trainer(tiny_model, tmp_path, logging_steps=4)
     resumed.train(resume_from_checkpoint=str(saved / "checkpoint-2"))
     unbroken = json.loads((saved / "checkpoint-4" / "trainer_state.json").read_text())["log_history"]
-    assert [entry["loss"] for entry in resumed.state.log_history if "loss" in entry] == [unbroken[0]["loss"]]
+    assert [entry for entry in resumed.state.log_history if "loss" in entry] == [unbroken[0]]
+    assert unbroken[0]["num_tokens"] == 4 * 2 * 3  # steps, rows, tokens
+    assert {"entropy", "mean_token_accuracy"} <= unbroken[0].keys()
 
 
 class Canary:

@@ -1,7 +1,8 @@
-"""Keep with a checkpoint the losses that are not logged yet, so that a resumed run logs what an unbroken one does."""
+"""Keep with a checkpoint what is counted and not logged yet, so that a resumed run logs what an unbroken one does."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,16 +10,19 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 if TYPE_CHECKING:
-    from transformers import Trainer
+    from trl.trainer.sft_trainer import SFTTrainer
 
 STATE_KEY = "LossesSinceLog"
 """Where in the Trainer's `stateful_callbacks` it stands; no class has this name, so the Trainer rebuilds nothing."""
 
 
 class LossesCallback(TrainerCallback):
-    """Sum of the losses since the last log entry, and the step of that; rules of a run go by the logged mean."""
+    """Sum of the losses and TRL's metrics since the last log entry, the step of that, and all tokens trained on.
 
-    def __init__(self, trainer: Trainer) -> None:
+    Rules of a run go by what is logged.
+    """
+
+    def __init__(self, trainer: SFTTrainer) -> None:
         self.trainer = trainer
 
     def on_train_begin(
@@ -31,10 +35,17 @@ class LossesCallback(TrainerCallback):
         if found:
             self.trainer._tr_loss += float(found["sum"])
             self.trainer._globalstep_last_logged = int(found["logged_at"])
+            self.trainer._total_train_tokens = int(found.get("num_tokens", 0))
+            self.trainer._metrics["train"].update(copy.deepcopy(found.get("metrics", {})))
 
     def put_into_state(self) -> None:
         """Put it where the Trainer saves it with its state; all processes take part."""
         trainer, states = self.trainer, cast(Any, self.trainer.state.stateful_callbacks)
         sums = cast(torch.Tensor, trainer.accelerator.gather(trainer._tr_loss))
-        found = {"sum": sums.mean().item(), "logged_at": trainer._globalstep_last_logged}
+        found = {
+            "sum": sums.mean().item(),
+            "logged_at": trainer._globalstep_last_logged,
+            "num_tokens": trainer._total_train_tokens,
+            "metrics": {name: [float(value) for value in values] for name, values in trainer._metrics["train"].items()},
+        }
         states[STATE_KEY] = {"args": {}, "attributes": found}

@@ -48,8 +48,8 @@ class ControlCallback(TrainerCallback):
         self.history, self.memory = History(), ControlState.of(state.stateful_callbacks)
         self.memory.stopped_by = None
         for entry in state.log_history:
-            self.history.add({name: value for name, value in entry.items() if name != "num_tokens"})
-        self.history.take_up(self.memory.seconds, self.memory.num_tokens)
+            self.history.add(entry)
+        self.history.earlier_seconds = self.memory.seconds
         self.is_training = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -99,7 +99,6 @@ class ControlCallback(TrainerCallback):
             if self.memory.acts(rule, self._is_true(rule, args)):
                 self._fire(rule, args, state, control)
         self.memory.seconds = self.history.seconds
-        self.memory.num_tokens = self.history.latest("num_tokens") or 0.0
         self.memory.write(state.stateful_callbacks)
 
     def _is_over_for(self, rule: Rule) -> bool:

@@ -30,7 +30,7 @@ class History:
         self.losses_before_evaluation: list[float] = []
         """Training losses between the latest evaluation and the one before it."""
         self.earlier_seconds = 0.0
-        self.earlier_tokens = 0.0
+        """Seconds of training before an interruption."""
         self._began = time.monotonic()
 
     @property
@@ -43,24 +43,17 @@ class History:
         values = self.values.get(name)
         return values[-1] if values else None
 
-    def take_up(self, seconds: float, num_tokens: float) -> None:
-        """Count on from an earlier attempt of the run."""
-        self.earlier_seconds, self.earlier_tokens = seconds, num_tokens
-        if num_tokens:
-            self.values["num_tokens"] = [num_tokens]
-
     def move_to(self, step: int, epoch: float | None, max_steps: int) -> None:
         """Note how far the training is."""
         for name, value in zip(PROGRESS, (step, epoch or 0.0, max_steps), strict=True):
             self.values[name] = [float(value)]
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        """Add one entry of the Trainer's log; the Trainer's count of tokens starts anew where a run goes on."""
+        """Add one entry of the Trainer's log."""
         for name, value in entry.items():
             if name in PROGRESS or isinstance(value, bool) or not isinstance(value, (int, float)):
                 continue
-            number = float(value) + (self.earlier_tokens if name == "num_tokens" else 0.0)
-            self.values.setdefault(name, []).append(number)
+            self.values.setdefault(name, []).append(float(value))
         if "eval_loss" in entry:
             self.losses_before_evaluation, self.losses = self.losses or self.losses_before_evaluation, []
         elif "loss" in entry:

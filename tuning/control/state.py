@@ -17,12 +17,11 @@ STATE_KEY = "TrainerControlRules"
 
 @dataclass
 class ControlState:
-    """Times that each rule's condition was true in a row, and that it acted; time and tokens of earlier attempts."""
+    """Times that each rule's condition was true in a row, and that it acted; seconds of earlier attempts."""
 
     waits: dict[str, int] = field(default_factory=dict)
     fired: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
-    num_tokens: float = 0.0
     stopped_by: str | None = None
     """Text of the rule that has ended the training."""
 
