@@ -48,3 +48,20 @@ def test_scores_are_read_from_a_table_too(run: Path, tmp_path: Path) -> None:
     (run / "eval.json").unlink()
     (run / "eval.csv").write_text("metric,score,baseline,difference\neval_loss,1.5,2.0,-0.5\n")
     assert "| `eval_loss` | 1.5 |" in card_of(run, tmp_path)
+
+
+def test_only_what_was_taken_of_the_recommendations_is_told(run: Path, tmp_path: Path) -> None:
+    taken = {"comment": "Rank 16 suits this.", "patch": {"peft": {"r": 16}}}
+    declined = {"comment": "100 rows are held out.", "patch": {}}
+    (run / "recommendations.json").write_text(json.dumps([taken, declined]))
+    card = card_of(run, tmp_path)
+    assert "- Rank 16 suits this.\n" in card
+    assert "held out." not in card
+
+
+def test_the_files_of_rows_are_named_without_their_folders(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("")
+    manifest = json.loads((run / "manifest.json").read_text())
+    data = {"training": {"path": str(tmp_path / "rows.jsonl"), "rows": 900, "sha256": "abc"}}
+    (run / "manifest.json").write_text(json.dumps({**manifest, "data": data}))
+    assert "Rows for training: from `rows.jsonl` (900 rows, SHA-256 `abc`).\n" in card_of(run, tmp_path)

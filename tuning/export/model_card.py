@@ -138,7 +138,10 @@ def _data(manifest: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(found, Mapping) and found.get("path"):
             paths = found["path"] if isinstance(found["path"], list) else [found["path"]]
             names = ", ".join(f"`{_named(str(path))}`" for path in paths)
-            yield from (f"Rows for {role}: {names}, {found.get('rows')} of them, SHA-256 `{found.get('sha256')}`.", "")
+            yield from (
+                f"Rows for {role}: from {names} ({found.get('rows')} rows, SHA-256 `{found.get('sha256')}`).",
+                "",
+            )
 
 
 def _recommendations(source: Source) -> Iterator[str]:
@@ -147,9 +150,9 @@ def _recommendations(source: Source) -> Iterator[str]:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
-    comments = [one.get("comment") for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-    if comments:
-        yield from ("What was left out was recommended:", "", *(f"- {comment}" for comment in comments if comment), "")
+    taken = [one for one in found if isinstance(one, dict) and one.get("patch")] if isinstance(found, list) else []
+    if comments := [one["comment"] for one in taken if one.get("comment")]:
+        yield from ("What was left out was recommended:", "", *(f"- {comment}" for comment in comments), "")
 
 
 def _environment(manifest: Mapping[str, Any]) -> Iterator[str]:

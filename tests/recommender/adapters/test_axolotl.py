@@ -134,11 +134,18 @@ def test_a_usual_example() -> None:
     assert ir.get("quantization") == {"load_in_4bit": True, "load_in_8bit": False}
     assert ir.get("data") == {
         **{"training_data_path": ["org/alpaca"], "data_format": "instruction", "validation_fraction": 0.05},
+        "dataset_prepared_path": "last_run_prepared",
     }
     assert ir.get("model.attn_implementation") == "flash_attention_2"
     assert (ir.get("training.bf16"), ir.get("model.dtype")) == (None, None)
     assert ir.get("training.warmup_steps") == 0.1
     assert ir.get("training.pad_token") == "<|end_of_text|>"
+
+
+def test_early_stopping_is_taken_over() -> None:
+    found = read(f"{FULL}early_stopping_patience: 3\n")
+    assert found.ir.get("trainer_control.early_stopping_patience") == 3
+    assert "early_stopping_patience" not in {item.key for item in found.unmapped}
 
 
 def test_times_per_epoch_become_shares_of_all_steps_or_epochs() -> None:
@@ -149,7 +156,7 @@ def test_times_per_epoch_become_shares_of_all_steps_or_epochs() -> None:
 
 def test_what_has_no_counterpart_is_told_of() -> None:
     assert {item.key for item in read(QLORA).unmapped} == {
-        *("model_type", "tokenizer_type", "strict", "dataset_prepared_path", "pad_to_sequence_len", "bf16"),
+        *("model_type", "tokenizer_type", "strict", "pad_to_sequence_len", "bf16"),
     }
 
 

@@ -92,6 +92,10 @@ def test_a_usual_example() -> None:
     assert lost == {"dataset", "template", "max_samples", "plot_loss", "overwrite_output_dir"}
 
 
+def test_early_stopping_is_taken_over() -> None:
+    assert read(f"{LORA}early_stopping_steps: 3\n").ir.get("trainer_control.early_stopping_patience") == 3
+
+
 def test_four_bits_and_what_hangs_on_them() -> None:
     ir = read(QLORA).ir
     assert ir.get("peft.peft_method") == "lora"

@@ -116,13 +116,13 @@ class AxolotlAdapter(TableAdapter):
         Row("wandb_mode", "tracking.wandb_mode", *one_of({"online": "online", "offline": "offline"})),
         Row("mlflow_tracking_uri", "tracking.mlflow_tracking_uri"),
         Row("mlflow_experiment_name", "tracking.mlflow_experiment"),
+        Row("dataset_prepared_path", "data.dataset_prepared_path"),
+        Row("early_stopping_patience", "trainer_control.early_stopping_patience"),
         *(Row(f"bnb_config_kwargs.{name}", f"quantization.{name}") for name in _BITS_AND_BYTES),
     )
     not_read: Mapping[str, str] = {
         "bf16": "the recommender chooses by the device, as axolotl does",
         "chat_template": "names a chat template of axolotl; the tokenizer's own is taken here",
-        "dataset_prepared_path": "prepared rows are not kept here",
-        "early_stopping_patience": "runs are not stopped early here",
         "is_llama_derived_model": "the model's config.json says what it is",
         "lora_model_dir": "adapters start anew here",
         "model_type": "the model's config.json says what it is",
