@@ -70,7 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "baseline_callback": set(),
     "measurement": FOUNDATION | {"data", "evaluation", "trackers", "baseline_callback", "processes"},
     # Adapters are loaded on the base that they were trained on, which a plugin may have quantized.
-    "saved_model": FOUNDATION | {"acceleration", "model", "tokenizer"},
+    "saved_model": FOUNDATION | {"acceleration", "manifest", "model", "tokenizer"},
     "evaluate_cli": {"job"}
     | FOUNDATION
     | {"data", "evaluation", "trackers", "measurement", "saved_model", "sft_trainer", "tokenizer", "model"}

@@ -15,6 +15,7 @@ from tuning.acceleration.bitsandbytes_plugin import PATH as BITSANDBYTES
 from tuning.acceleration.stanzas import parted
 from tuning.config.schema import TuningConfig
 from tuning.errors import UserError, reason_of
+from tuning.manifest import MANIFEST_FILE
 from tuning.model import load_model
 from tuning.tokenizer import ADDED_TOKENS_FILE, Additions, has_tokenizer, load_tokenizer
 from tuning.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, holds
@@ -106,7 +107,16 @@ def _base_of(folder: Path) -> str:
     base = document.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise UserError(f"{folder / ADAPTER_CONFIG}: names no base_model_name_or_path. Name the base with --base")
-    return base
+    return base if Path(os.path.expanduser(base)).is_dir() else _as_the_run_saw_it(folder, base)
+
+
+def _as_the_run_saw_it(folder: Path, base: str) -> str:
+    """Find a folder that the run of an adapter named from where it was started; else return what it named."""
+    manifest = next((file for file in (folder / MANIFEST_FILE, folder.parent / MANIFEST_FILE) if file.is_file()), None)
+    environment = read_json(manifest).get("environment") if manifest is not None else None
+    started_in = environment.get("working_directory") if isinstance(environment, Mapping) else None
+    found = Path(str(started_in)) / base
+    return str(found) if started_in and found.is_dir() else base
 
 
 def _embedding_size(folder: Path) -> int | None:
@@ -124,6 +134,8 @@ def read_json(file: Path) -> dict[str, Any]:
     """
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: there is no such file") from error
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: cannot be read as JSON: {error}") from error
     if not isinstance(document, dict):

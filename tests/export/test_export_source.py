@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tuning.errors import UserError
 from tuning.export.loaded import quantization_of_run
 from tuning.export.source import find_source
 
@@ -74,3 +75,21 @@ def test_how_the_run_quantized_its_base_is_read_from_fields_and_stanzas(
     (run / "config.json").write_text(json.dumps({"values": {**document["values"], **values}}))
     sections = quantization_of_run(find_source(str(run)))
     assert (found in sections) if found else sections == {}
+
+
+def test_a_base_that_the_run_named_from_another_folder_is_found(
+    run: Path, tiny_config_only_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    shutil.copytree(tiny_config_only_model, tmp_path / "started" / "models" / "base")
+    (run / "manifest.json").write_text(json.dumps({"environment": {"working_directory": str(tmp_path / "started")}}))
+    adapter = {"peft_type": "LORA", "base_model_name_or_path": "models/base"}
+    (run / "model" / "adapter_config.json").write_text(json.dumps(adapter))
+    (run / "config.json").unlink()
+    assert find_source("../run").saved.base == str(tmp_path / "started" / "models" / "base")
+
+
+def test_a_folder_that_holds_no_model_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"config.json: there is no such file$"):
+        find_source(str(tmp_path))
