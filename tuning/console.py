@@ -32,7 +32,7 @@ _OPENED = (
     ("predictions.jsonl", "predictions"),
 )
 """Files of a run folder that a person opens, and what each holds."""
-_NOISY = ("httpx", "httpcore", "filelock", "fsspec", "urllib3", "matplotlib")
+_NOISY = ("httpx", "httpcore", "filelock", "fsspec", "urllib3", "matplotlib", "onnx_ir", "onnxscript")
 
 
 class _RedactingFormatter(logging.Formatter):
