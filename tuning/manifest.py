@@ -158,3 +158,8 @@ def _earlier_attempts(path: Path) -> list[dict[str, Any]]:
         return [{**one, "state": "killed"} if one["state"] == "running" else one for one in attempts]
     except (OSError, ValueError, KeyError, TypeError):
         return []
+
+
+def run_of(folder: Path) -> Path | None:
+    """Find the run: the folder itself, or that which the model's folder stands in."""
+    return next((found for found in (folder, folder.parent) if (found / MANIFEST_FILE).is_file()), None)

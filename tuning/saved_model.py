@@ -15,7 +15,7 @@ from tuning.acceleration.bitsandbytes_plugin import PATH as BITSANDBYTES
 from tuning.acceleration.stanzas import parted
 from tuning.config.schema import TuningConfig
 from tuning.errors import UserError, reason_of
-from tuning.manifest import MANIFEST_FILE
+from tuning.manifest import MANIFEST_FILE, run_of
 from tuning.model import load_model
 from tuning.tokenizer import ADDED_TOKENS_FILE, Additions, has_tokenizer, load_tokenizer
 from tuning.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, holds
@@ -112,8 +112,8 @@ def _base_of(folder: Path) -> str:
 
 def _as_the_run_saw_it(folder: Path, base: str) -> str:
     """Find a folder that the run of an adapter named from where it was started; else return what it named."""
-    manifest = next((file for file in (folder / MANIFEST_FILE, folder.parent / MANIFEST_FILE) if file.is_file()), None)
-    environment = read_json(manifest).get("environment") if manifest is not None else None
+    run_folder = run_of(folder)
+    environment = read_json(run_folder / MANIFEST_FILE).get("environment") if run_folder is not None else None
     started_in = environment.get("working_directory") if isinstance(environment, Mapping) else None
     found = Path(str(started_in)) / base
     return str(found) if started_in and found.is_dir() else base

@@ -90,6 +90,15 @@ def test_a_time_budget_counts_the_time_before_an_interruption() -> None:
     assert rule.looks(history)
 
 
+def test_a_token_budget_counts_the_tokens_before_an_interruption() -> None:
+    rule, history = rule_of(token_budget=100), History()
+    for entry in ({"num_tokens": 60.0}, {"num_tokens": 99.0}):  # logged before it, and after: the count goes on
+        history.add(entry)
+    assert not rule.looks(history)
+    history.add({"num_tokens": 100.0})
+    assert rule.looks(history)
+
+
 @pytest.mark.parametrize(
     ("when", "trigger"),
     [("loss > 1", "on_log"), ("eval_loss > loss", "on_evaluate"), ("step > 3", "on_step_end")],

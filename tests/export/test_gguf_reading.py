@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tiny_families import MakeModel
+
+from tuning.errors import UserError
+from tuning.export.exporting import export_model
+from tuning.export.gguf_reading import load_gguf, reading_fast
+from tuning.export.source import find_source
 
 gguf = pytest.importorskip("gguf")
-np = pytest.importorskip("numpy")
-
-from tiny_families import MakeModel  # noqa: E402
-
-from tuning.errors import UserError  # noqa: E402
-from tuning.export.exporting import export_model  # noqa: E402
-from tuning.export.gguf_reading import load_gguf, reading_fast  # noqa: E402
-from tuning.export.source import find_source  # noqa: E402
 
 
 def _write(file: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,7 +35,9 @@ class LossesCallback(TrainerCallback):
             self.trainer._tr_loss += float(found["sum"])
             self.trainer._globalstep_last_logged = int(found["logged_at"])
             self.trainer._total_train_tokens = int(found.get("num_tokens", 0))
-            self.trainer._metrics["train"].update(copy.deepcopy(found.get("metrics", {})))
+            self.trainer._metrics["train"].update(
+                {name: list(values) for name, values in found.get("metrics", {}).items()}
+            )
 
     def put_into_state(self) -> None:
         """Put it where the Trainer saves it with its state; all processes take part."""

@@ -27,7 +27,7 @@ _NAMES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 _ROPE_FREQS = "rope_freqs.weight"
 
 _BOUNDS = {
-    "f16": Bound(max_difference=1e-3, relative=0.02, top_1=0.8),
+    "f16": Bound(max_difference=1e-3, relative=0.02, top_1=0.9),
     "bf16": Bound(relative=0.15, top_1=0.8),
     "q8_0": Bound(relative=0.4, top_1=0.8),
     "q5_1": Bound(relative=3.0, top_1=0.5),

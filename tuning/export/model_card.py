@@ -138,10 +138,8 @@ def _data(manifest: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(found, Mapping) and found.get("path"):
             paths = found["path"] if isinstance(found["path"], list) else [found["path"]]
             names = ", ".join(f"`{_named(str(path))}`" for path in paths)
-            yield from (
-                f"Rows for {role}: from {names} ({found.get('rows')} rows, SHA-256 `{found.get('sha256')}`).",
-                "",
-            )
+            yield f"Rows for {role}: from {names} ({found.get('rows')} rows, SHA-256 `{found.get('sha256')}`)."
+            yield ""
 
 
 def _recommendations(source: Source) -> Iterator[str]:

@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 NUM_PROMPTS = 16
 LONGEST_PROMPT, NUM_NEW_TOKENS = 12, 6
+"""Source: a LoRA on 510 million weights in bfloat16 as q8_0: 11 CPU s to answer and to compare; 15 with 16 and 8."""
 _BATCHES = (1, 5, 10)
 """Prompts of each batch: three shapes, of which the first has no padding."""
 _SEED = 8

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from tuning.errors import UserError
-from tuning.export.source import Source, find_source, run_of
+from tuning.export.source import Source, find_source
+from tuning.manifest import run_of
 from tuning.sharding.parts import has_parts, read_model_parts
 from tuning.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, WEIGHTS
 

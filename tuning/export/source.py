@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning.errors import UserError
-from tuning.manifest import MANIFEST_FILE
+from tuning.manifest import MANIFEST_FILE, run_of
 from tuning.saved_model import SavedModel, find_model, read_json
 from tuning.weight_files import ADAPTER_CONFIG
 
@@ -84,11 +84,6 @@ def find_source(name: str, base: str | None = None, run_folder: Path | None = No
     adapter_config = read_json(found.adapter / ADAPTER_CONFIG) if found.adapter else None
     loading = _loading_of(run_folder, base)
     return Source(found, _config_of(found.base, loading), adapter_config, run_folder, loading)
-
-
-def run_of(folder: Path) -> Path | None:
-    """Find the run: the folder itself, or that which the model's folder stands in."""
-    return next((found for found in (folder, folder.parent) if (found / MANIFEST_FILE).is_file()), None)
 
 
 def values_of_run(run_folder: Path | None) -> dict[str, Any]:
