@@ -11,6 +11,7 @@ from tuning.errors import UserError
 from tuning.export.exporter import Options
 from tuning.export.exporting import Exported, export_model
 from tuning.export.gguf_architectures import ARCHITECTURES
+from tuning.export.gguf_tensors import Weight, stored, stored_shape
 from tuning.export.source import find_source
 
 pytest.importorskip("gguf")
@@ -48,6 +49,25 @@ def test_smaller_types_are_within_their_bounds(kind: str, family: MakeModel, tmp
     assert made.dtype == kind
     assert 0 < made.comparison.max_difference <= told["allowed_difference"]
     assert told["weights"][kind.upper()] == 16  # every matrix of two layers, the embeddings and the head
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"])
+@pytest.mark.parametrize("num_rows", [1, 12, 37, 48])
+def test_rows_are_quantized_as_gguf_quantizes_each_by_itself(num_rows: int, kind: str) -> None:
+    import numpy as np
+    import torch
+    from gguf import GGMLQuantizationType
+    from gguf.quants import quantize
+
+    tensor = torch.randn(num_rows, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
+    architecture = ARCHITECTURES["LlamaForCausalLM"]
+    weight = Weight("blk.0.ffn_up.weight", "model.layers.0.mlp.up_proj.weight", tensor, kind)
+
+    found = stored(weight, architecture, None)
+
+    expected = [quantize(row[None], GGMLQuantizationType[kind]) for row in tensor.float().numpy()]
+    np.testing.assert_array_equal(found, np.concatenate(expected))
+    assert (found.shape, found.dtype) == stored_shape(weight, architecture)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ def test_a_file_is_read_as_gguf_reads_it(tmp_path: Path) -> None:
     expected = gguf.GGUFReader(file)
 
     with reading_fast():
+        assert not gc.isenabled()
         found = gguf.GGUFReader(str(file))
         assert gguf.GGUFReader(str(file)) is found
         assert gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 2) is gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 2)
@@ -57,6 +59,7 @@ def test_a_file_that_is_none_is_refused_and_the_reader_taken_back(tmp_path: Path
     with pytest.raises(ValueError, match="magic"), reading_fast():
         gguf.GGUFReader(str(file))
     assert (gguf.GGUFReader, gguf.get_tensor_name_map) == own
+    assert gc.isenabled()
 
 
 @pytest.mark.slow
