@@ -10,9 +10,11 @@ from tuning.console import end, end_summary
 def test_the_summary_names_the_files_to_open_and_no_others(tmp_path: Path) -> None:
     for name in ("report.html", "eval.csv"):
         (tmp_path / name).write_text("")
-    files = end_summary([], {}, [], tmp_path, tmp_path / "model").partition("Files\n")[2].splitlines()
-    assert [line.split(maxsplit=1)[0] for line in files] == ["model", "run", "report", "scores"]
-    assert files[2:] == [f"  report      {tmp_path / 'report.html'}", f"  scores      {tmp_path / 'eval.csv'}"]
+    summary = end_summary([], {}, [], tmp_path, tmp_path / "model", exports=[tmp_path / "export" / "gguf"])
+    files = summary.partition("Files\n")[2].splitlines()
+    assert [line.split(maxsplit=1)[0] for line in files] == ["model", "export", "run", "report", "scores"]
+    assert files[1] == f"  export      {tmp_path / 'export' / 'gguf'}"
+    assert files[3:] == [f"  report      {tmp_path / 'report.html'}", f"  scores      {tmp_path / 'eval.csv'}"]
 
 
 @pytest.mark.parametrize(("local_rank", "told"), [("0", "the cause\n"), ("1", "")])

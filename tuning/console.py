@@ -137,13 +137,14 @@ def end_summary(
     folder: Path,
     model_folder: Path,
     scores: Sequence[str] = (),
+    exports: Sequence[Path] = (),
 ) -> str:
     """Write the summary of a finished run: what was recommended and why, results, scores, files, dashboards."""
     parts = [
         ("Recommended", recommendation_lines(recommendations) or ["nothing; every value was yours or a default"]),
         ("Results", _result_lines(metrics, history)),
         ("Scores", scores),
-        ("Files", [f"model       {model_folder}", *_file_lines(folder)]),
+        ("Files", [f"model       {model_folder}", *(f"export      {one}" for one in exports), *_file_lines(folder)]),
         ("Dashboards", _dashboard_lines(folder)),
     ]
     return "\n".join("\n".join([title, *(f"  {line}" for line in lines)]) for title, lines in parts if lines)

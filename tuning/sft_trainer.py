@@ -144,20 +144,22 @@ def _train(
         metrics = {**trained, **result.metrics}
         run.record_results(trainer.state.global_step, metrics, model_folder)
         with request.ending_at_once(f"during the export; the model is saved in {model_folder}"):
-            if trainer.is_world_process_zero():
-                _export(config, model_folder)
+            exports = _export(config, model_folder) if trainer.is_world_process_zero() else []
     if trainer.is_world_process_zero():
         history, scores = trainer.state.log_history, result.lines() if result.scores() else ()
-        print(console.end_summary(job.recommendations, metrics, history, run_folder(config), model_folder, scores))
-        complete(run_folder(config))
+        folder = run_folder(config)
+        print(console.end_summary(job.recommendations, metrics, history, folder, model_folder, scores, exports))
+        complete(folder)
     return TrainResult(run_folder(config), model_folder, trainer.state.global_step, metrics)
 
 
-def _export(config: TuningConfig, model_folder: Path) -> None:
-    if config.export.export_formats:
-        from tuning.export.of_run import export_run
+def _export(config: TuningConfig, model_folder: Path) -> list[Path]:
+    """Write the exports that are asked for; returns their folders."""
+    if not config.export.export_formats:
+        return []
+    from tuning.export.of_run import export_run
 
-        export_run(config, model_folder, run_folder(config))
+    return [made.folder for made in export_run(config, model_folder, run_folder(config))]
 
 
 def record_data(config: TuningConfig, preparation: Preparation, tracker: Tracker) -> None:

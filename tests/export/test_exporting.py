@@ -50,7 +50,7 @@ def test_a_planted_fault_is_found_and_nothing_is_left(
 ) -> None:
     monkeypatch.setitem(EXPORTERS._registered, "faulty", fault)
     with pytest.raises(UserError, match=told):
-        export(tiny_model, "faulty", tmp_path / "out")
+        export(tiny_model, "faulty", tmp_path / "made" / "for it" / "out")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -116,6 +116,16 @@ def test_what_a_run_could_not_export_is_told_before_it_trains(
     assert told in str(problem)
 
 
+def test_the_missing_extras_of_all_formats_are_told_at_once(
+    tiny_config_only_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    told = [str(problem) for problem in unusable_export(asking(tiny_config_only_model, export_formats="gguf,onnx"))]
+    assert len(told) == 2
+    for extra, one in zip(("gguf", "onnx"), told, strict=True):
+        assert f"pip install 'tuning[{extra}]'" in one
+
+
 def test_a_folder_that_is_taken_is_told_before_training(tiny_config_only_model: Path, tmp_path: Path) -> None:
     (tmp_path / "torch").mkdir()
     config = asking(tiny_config_only_model, export_formats="torch", export_dir=str(tmp_path))

@@ -15,9 +15,9 @@ from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import rotate_checkpoints
 from trl.trainer.sft_trainer import SFTTrainer
 
-from tuning.checkpoints.losses import LossesCallback
 from tuning.checkpoints.marker import mark_whole, sync
 from tuning.checkpoints.search import UNFINISHED
+from tuning.checkpoints.unlogged import UnloggedCallback
 from tuning.errors import TuningError, UserError, first_line
 from tuning.full_disk import disk_full_error
 
@@ -35,8 +35,8 @@ class CheckpointedTrainer(SFTTrainer):
         """Make TRL's trainer."""
         self.is_saving = False
         super().__init__(*args, **kwargs)
-        self.losses = LossesCallback(self)
-        self.add_callback(self.losses)
+        self.unlogged = UnloggedCallback(self)
+        self.add_callback(self.unlogged)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train, as transformers does, unless the state in the checkpoint is none of this release's."""
@@ -58,7 +58,7 @@ class CheckpointedTrainer(SFTTrainer):
         """
         folder, name = Path(self._get_output_dir(trial)), f"checkpoint-{self.state.global_step}"
         draft = folder / UNFINISHED / name
-        self.losses.put_into_state()
+        self.unlogged.put_into_state()
         try:
             self._write(model, trial, folder / name)
             self.accelerator.wait_for_everyone()

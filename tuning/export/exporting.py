@@ -9,7 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -192,6 +192,7 @@ def _draft_of(folder: Path) -> Iterator[Path]:
         DiskFullError: the disk takes no more.
     """
     draft = folder.with_name(f".export-{secrets.token_hex(8)}")
+    made = [parent for parent in draft.parents if not parent.exists()]
     try:
         draft.mkdir(parents=True)
         yield draft
@@ -203,3 +204,6 @@ def _draft_of(folder: Path) -> Iterator[Path]:
         raise UserError(f"--out: '{folder}' cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        with suppress(OSError):  # an export, or what somebody else has put there, keeps the folders above it
+            for parent in made:
+                parent.rmdir()

@@ -12,7 +12,7 @@ from tuning.errors import Problem, UserError
 from tuning.export.exporter import FORMATS, QUANTIZE, Exporter, Options
 from tuning.export.exporters import EXPORTERS, new_exporter
 from tuning.export.exporting import Exported, export_model
-from tuning.export.refusals import require_packages, unusable_folder, unusable_model
+from tuning.export.refusals import missing_package, unusable_folder, unusable_model
 from tuning.export.source import CONFIG_FILE, Source, find_source
 from tuning.export.zero_stage import DIVIDES_WEIGHTS, zero_stage
 from tuning.plain_adapters import becomes_plain
@@ -46,11 +46,7 @@ def export_run(config: TuningConfig, model_folder: Path, run_folder: Path) -> li
 
 
 def unusable_export(config: TuningConfig) -> Iterator[Problem]:
-    """Name what a run would train and could not export, from the base's JSON files alone.
-
-    Raises:
-        MissingExtraError: a package of a format is not installed.
-    """
+    """Name what a run would train and could not export, from the base's JSON files alone."""
     yield from _useless_type(config)
     source = _planned(config)
     for name in config.export.export_formats or ():
@@ -58,8 +54,9 @@ def unusable_export(config: TuningConfig) -> Iterator[Problem]:
             yield Problem(FORMATS, f"expected some of: {', '.join(EXPORTERS.names())}", name)
             continue
         exporter = new_exporter(name)
-        require_packages(exporter)
-        if source is not None:
+        if missing := missing_package(exporter):
+            yield Problem(FORMATS, str(missing), name)
+        elif source is not None:
             yield from _unusable_format(config, source, name, exporter)
     if config.export.export_formats and zero_stage(config) == DIVIDES_WEIGHTS:
         hint = "Leave it out, and after the run: tune export RUN --to …"

@@ -26,7 +26,8 @@ def refuse(exporter: Exporter, source: Source, folder: Path, options: Options, r
         MissingExtraError: a package of the format is not installed.
         UserError: the model, the options, or the folder.
     """
-    require_packages(exporter)
+    if missing := missing_package(exporter):
+        raise missing
     found = list(unusable_model(exporter, source, options))
     found = found or list(unusable_folder(exporter, source, folder, options, replace))
     if found:
@@ -54,15 +55,12 @@ def unusable_folder(
         yield Problem(OUT, f"it cannot be a folder: {error.strerror}", str(folder), "the export")
 
 
-def require_packages(exporter: Exporter) -> None:
-    """Refuse a format of which a package is missing.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
+def missing_package(exporter: Exporter) -> MissingExtraError | None:
+    """Say which extra is to be installed where a package of a format is not here; None: all are."""
     for package in exporter.packages:
         if importlib.util.find_spec(package) is None:
-            raise MissingExtraError("this format of export", package, str(exporter.extra))
+            return MissingExtraError("this format of export", package, str(exporter.extra))
+    return None
 
 
 def _unknown_type(exporter: Exporter, options: Options) -> Iterator[Problem]:

@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from trl.trainer.sft_trainer import SFTTrainer
 
 STATE_KEY = "LossesSinceLog"
-"""Where in the Trainer's `stateful_callbacks` it stands; no class has this name, so the Trainer rebuilds nothing."""
+"""Where in the Trainer's `stateful_callbacks` it stands; no class has this name, so the Trainer rebuilds nothing.
+
+It was first only about losses, and checkpoints hold the name.
+"""
 
 
-class LossesCallback(TrainerCallback):
+class UnloggedCallback(TrainerCallback):
     """Sum of the losses and TRL's metrics since the last log entry, the step of that, and all tokens trained on.
 
     Rules of a run go by what is logged.
