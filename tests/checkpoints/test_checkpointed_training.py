@@ -53,6 +53,7 @@ def test_checkpoints_are_whole_and_nothing_is_left_beside_them(saved: Path) -> N
         ("checkpoint-4", None),
     ]
     assert not (saved / UNFINISHED).exists() and not list(saved.rglob("training_args.bin"))
+    assert not (saved / "README.md").exists(), "a card of TRL's would say of the run folder what is true of a model"
 
 
 def test_the_best_checkpoint_is_known_by_its_name_and_outlives_the_limit(tiny_model: Path, tmp_path: Path) -> None:

@@ -45,6 +45,9 @@ class CheckpointedTrainer(SFTTrainer):
                 TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write none with each checkpoint: an export has a card, and its numbers are those of the run's records."""
+
     def _get_output_dir(self, trial: Any) -> str:
         """Return the folder for checkpoints: another one while one is written."""
         folder = super()._get_output_dir(trial)
