@@ -1,6 +1,7 @@
 VENV ?= .venv
 PYTHON ?= python3
-WORKERS ?= 2
+# One more than two cores: a test often waits, for a server or for a process to end.
+WORKERS ?= 3
 
 BIN := $(VENV)/bin
 MADE := $(VENV)/.made-by-make
