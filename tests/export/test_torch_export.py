@@ -20,14 +20,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "rslora": {"use_rslora": True},
     "alora": {"alora_invocation_tokens": [5, 6]},
     "pissa": {"init_lora_weights": "pissa"},
-    "embeddings": {"modules_to_save": ["embed_tokens", "lm_head"]},
-    "rows": {"trainable_token_indices": {"embed_tokens": [7, 300], "lm_head": [7, 300]}},
 }
-TIED: dict[str, dict[str, Any]] = {
-    "embeddings": {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True},
-    "rows": {"trainable_token_indices": [7]},
-}
-"""Those that are told otherwise where the head is the embeddings."""
 
 
 def exported(model: Path, folder: Path, **options: Any) -> Any:
@@ -47,8 +40,26 @@ def test_a_merged_alora_is_told_to_act_on_every_token(
 def test_a_merged_adapter_says_what_base_and_adapter_say(
     name: str, kind: str, adapter: MakeModel, tmp_path: Path
 ) -> None:
-    fields = TIED.get(kind, KINDS[kind]) if name == "llama_tied" else KINDS[kind]
-    found = exported(adapter(name, new_tokens=3 if kind in TIED else 0, **fields), tmp_path)
+    found = exported(adapter(name, **KINDS[kind]), tmp_path)
+    assert found.max_difference <= 1e-4
+    assert (found.top_1, found.same_greedy_text) == (1.0, True)
+
+
+@pytest.mark.parametrize("learnt", ["embeddings", "rows"])
+@pytest.mark.parametrize("kind", ["lora", "dora", "alora"])
+@pytest.mark.parametrize("is_tied", [False, True], ids=["untied", "tied"])
+def test_a_merged_adapter_with_new_tokens_says_what_base_and_adapter_say(
+    is_tied: bool, kind: str, learnt: str, family: MakeModel, adapter: MakeModel, tmp_path: Path
+) -> None:
+    name = "llama_tied" if is_tied else "llama"
+    base = json.loads((family(name) / "config.json").read_text())
+    rows = [7, base["vocab_size"], base["vocab_size"] + 2]
+    whole = {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True}
+    if not is_tied:
+        whole = {"modules_to_save": ["embed_tokens", "lm_head"]}
+    some = {"trainable_token_indices": rows if is_tied else {"embed_tokens": rows, "lm_head": rows}}
+    fields = KINDS[kind] | (whole if learnt == "embeddings" else some)
+    found = exported(adapter(name, new_tokens=3, **fields), tmp_path)
     assert found.max_difference <= 1e-4
     assert (found.top_1, found.same_greedy_text) == (1.0, True)
 

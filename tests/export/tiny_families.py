@@ -72,8 +72,10 @@ def make_adapter(base: Path, new_tokens: int, fields: dict[str, Any], folder: Pa
         model.resize_token_embeddings(len(tokenizer))
         made = get_peft_model(model, LoraConfig(r=4, task_type="CAUSAL_LM", target_modules="all-linear", **fields))
         for parameter_name, parameter in made.named_parameters():
-            if "lora_" in parameter_name and "magnitude" not in parameter_name:
+            if "lora_A" in parameter_name or "lora_B" in parameter_name:
                 torch.nn.init.normal_(parameter, 0, 0.1)
+            elif parameter.requires_grad:  # magnitudes, whole embeddings and rows of them begin as the base's
+                parameter.data *= 1 + 0.3 * torch.randn_like(parameter)
     made.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
