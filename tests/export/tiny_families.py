@@ -71,11 +71,12 @@ def make_adapter(base: Path, new_tokens: int, fields: dict[str, Any], folder: Pa
         model = AutoModelForCausalLM.from_pretrained(base)
         model.resize_token_embeddings(len(tokenizer))
         made = get_peft_model(model, LoraConfig(r=4, task_type="CAUSAL_LM", target_modules="all-linear", **fields))
-        for parameter_name, parameter in made.named_parameters():
-            if "lora_A" in parameter_name or "lora_B" in parameter_name:
+        for name, parameter in made.named_parameters():
+            if "lora_A" in name or "lora_B" in name:
                 torch.nn.init.normal_(parameter, 0, 0.1)
             elif parameter.requires_grad:  # magnitudes, whole embeddings and rows of them begin as the base's
-                parameter.data *= 1 + 0.3 * torch.randn_like(parameter)
+                learnt = parameter.data[len(tokenizer) - new_tokens :] if "modules_to_save" in name else parameter.data
+                learnt *= 1 + 0.3 * torch.randn_like(learnt)
     made.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
