@@ -149,12 +149,10 @@ def test_an_adapter_of_a_recipe_learns_and_is_loaded_again(
     assert done.returncode == 0, done.stderr
     results = json.loads((folder / "out" / "eval.json").read_text())
     assert results["difference"]["eval_loss"] < -0.01
-    found = tune("evaluate", "out/model", "--config", "out/config.json", "--output-dir", "again", cwd=folder)
-    assert found.returncode == 0, found.stderr
+    assert main(["evaluate", "out/model", "--config", "out/config.json", "--output-dir", "again"]) == 0
     again = json.loads((folder / "again" / "eval.json").read_text())
     assert again["eval_loss"] == pytest.approx(results["eval_loss"], rel=1e-4)
-    written = tune("generate", "out/model", "--prompt", "Say 3:\n<s>", "--max-new-tokens", "4", cwd=folder)
-    assert written.returncode == 0, written.stderr
+    assert main(["generate", "out/model", "--prompt", "Say 3:\n<s>", "--max-new-tokens", "4"]) == 0
 
 
 @pytest.mark.slow

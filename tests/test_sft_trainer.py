@@ -211,9 +211,11 @@ def test_from_scratch_says_so_and_needs_no_weights(
     "data", ["chat_messages.jsonl", "code_prompt_completion.jsonl", "text_wikipedia.jsonl", "formats/a.parquet"]
 )
 def test_each_shape_of_data_trains(flat_json: Path, shared_data: Path, tmp_path: Path, data: str) -> None:
-    words = (f"training_data_path={shared_data / data}", "data_formatter_template=null", "response_template=null")
-    done = trainer(str(flat_json), *words, "max_steps=2", "logging_steps=1", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    import tuning
+
+    settings = {**json.loads(flat_json.read_text()), "training_data_path": str(shared_data / data)}
+    settings |= {"data_formatter_template": None, "response_template": None, "max_steps": 2, "logging_steps": 1}
+    tuning.train(settings)
     assert len(losses(tmp_path / "out")) == 2
 
 
