@@ -44,6 +44,20 @@ def test_nothing_is_written_where_something_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+HEAVY = """
+import sys
+from tuning.cli import main
+code = main(sys.argv[1:])
+print(code, sorted({"torch", "datasets", "peft", "trl"} & set(sys.modules)))
+"""
+
+
+def test_a_refusal_imports_no_heavy_library(tiny_config_only_model: Path, tmp_path: Path) -> None:
+    words = ["export", str(tiny_config_only_model), "--to", "gguf", "--quantize", "q3", "--out", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", HEAVY, *words], capture_output=True, text=True)
+    assert done.stdout == "1 []\n", done.stderr
+
+
 @pytest.mark.parametrize("size", ["5GiB", "500B", "0GB", "0.0 MB", "GB"])
 def test_a_size_that_the_library_cannot_read_is_refused(
     size: str, tiny_config_only_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

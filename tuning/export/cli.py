@@ -86,7 +86,6 @@ def _export(argv: Sequence[str]) -> int:
     from tuning.export.shards import opened_source
 
     console.set_up_logging()
-    console.hide_progress_bars()
     options = Options(args.quantize.lower() if args.quantize else None, args.max_shard_size)
     with opened_source(args.model, args.base) as source:
         if push is not None and args.to == "adapter":

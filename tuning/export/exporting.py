@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from tuning import console
 from tuning.errors import UserError
 from tuning.export.comparison import Answers, Comparison, answers_of, compare
 from tuning.export.exporter import EXPORT_FILE, Exporter, Options
@@ -67,6 +68,7 @@ def export_model(
     options, began = options or Options(), time.monotonic()
     exporter = new_exporter(name)
     refuse(exporter, source, folder, options, replace)
+    console.hide_progress_bars()
     with _draft_of(folder) as draft:
         logger.info("export: %s as %s: loading it", source.name, name)
         loaded = load(source)
