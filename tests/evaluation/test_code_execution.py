@@ -159,9 +159,9 @@ FAULTY = {f"MBPP/{number}" for number in (596, 601, 607, 631, 642, 899, 927, 966
 @pytest.mark.slow
 def test_the_solutions_of_the_shared_rows_pass_their_tests_and_empty_ones_fail(shared_data: Path) -> None:
     lines = (shared_data / "code_mbpp.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines[::3]]
+    rows = [json.loads(line) for line in lines]
     right = [program_of(row["prompt"], row["canonical_solution"], row["test"], row["entry_point"]) for row in rows]
     failed = {row["task_id"] for row, passed in zip(rows, passes_all(right), strict=True) if not passed}
-    assert failed == FAULTY & {row["task_id"] for row in rows} != set()
+    assert failed == FAULTY
     wrong = [program_of(row["prompt"], "    pass", row["test"], row["entry_point"]) for row in rows[:50]]
     assert not any(passes_all(wrong))

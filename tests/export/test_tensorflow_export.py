@@ -41,7 +41,7 @@ def test_what_cannot_be_served_is_refused_before_anything_is_loaded(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tuning.export.refusals.missing_package", lambda exporter: None)
+    monkeypatch.setattr("tuning.export.refusals.missing_extra", lambda exporter: None)
     config = (tiny_config_only_model / "config.json").read_text()
     (tmp_path / "config.json").write_text(config.replace(change, "MixtralForCausalLM") if change else config)
     with pytest.raises(UserError, match=told):

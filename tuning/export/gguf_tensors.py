@@ -22,6 +22,10 @@ _PLAIN = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _IN_FLOAT32 = ("position_embd.weight",)
 """Weights with two dimensions that readers want in 32 bits all the same."""
 _ROWS_JOINED = 8
+"""Rows that are quantized as if they were one: gguf takes 16 at a time, and short ones cost it more.
+
+Source: 510 million weights in rows of 1,280 as q8_0: 4.0 CPU s, and 6.1 each row by itself.
+"""
 
 
 @dataclass(frozen=True)
@@ -93,11 +97,7 @@ def stored(weight: Weight, architecture: Architecture, config: Any) -> np.ndarra
 
 
 def _quantized(array: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
-    """Quantize several rows as if they were one, for gguf takes 16 at a time, and short ones cost it more.
-
-    Blocks lie within rows, and stay the same. Source: 510 million weights in rows of 1,280: 4.0 CPU s, and 6.1 each row
-    by itself.
-    """
+    """Quantize several rows as one; blocks lie within rows, and stay the same."""
     from gguf import GGMLQuantizationType
     from gguf.quants import quantize
 

@@ -12,7 +12,7 @@ from tuning.errors import Problem, UserError
 from tuning.export.exporter import FORMATS, QUANTIZE, Exporter, Options
 from tuning.export.exporters import EXPORTERS, new_exporter
 from tuning.export.exporting import Exported, export_model
-from tuning.export.refusals import missing_package, unusable_folder, unusable_model
+from tuning.export.refusals import missing_extra, unusable_folder, unusable_model
 from tuning.export.source import CONFIG_FILE, Source, find_source
 from tuning.export.zero_stage import DIVIDES_WEIGHTS, zero_stage
 from tuning.plain_adapters import becomes_plain
@@ -54,7 +54,7 @@ def unusable_export(config: TuningConfig) -> Iterator[Problem]:
             yield Problem(FORMATS, f"expected some of: {', '.join(EXPORTERS.names())}", name)
             continue
         exporter = new_exporter(name)
-        if missing := missing_package(exporter):
+        if missing := missing_extra(exporter):
             yield Problem(FORMATS, str(missing), name)
         elif source is not None:
             yield from _unusable_format(config, source, name, exporter)

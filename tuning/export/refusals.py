@@ -26,7 +26,7 @@ def refuse(exporter: Exporter, source: Source, folder: Path, options: Options, r
         MissingExtraError: a package of the format is not installed.
         UserError: the model, the options, or the folder.
     """
-    if missing := missing_package(exporter):
+    if missing := missing_extra(exporter):
         raise missing
     found = list(unusable_model(exporter, source, options))
     found = found or list(unusable_folder(exporter, source, folder, options, replace))
@@ -55,7 +55,7 @@ def unusable_folder(
         yield Problem(OUT, f"it cannot be a folder: {error.strerror}", str(folder), "the export")
 
 
-def missing_package(exporter: Exporter) -> MissingExtraError | None:
+def missing_extra(exporter: Exporter) -> MissingExtraError | None:
     """Say which extra is to be installed where a package of a format is not here; None: all are."""
     for package in exporter.packages:
         if importlib.util.find_spec(package) is None:
